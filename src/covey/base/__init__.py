@@ -1,0 +1,1 @@
+"""The ground floor: what every program needs and no cluster knows."""

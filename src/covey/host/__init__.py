@@ -1,0 +1,1 @@
+"""What one machine can do. Knows no cluster: drivers behind small protocols, each with a fake."""

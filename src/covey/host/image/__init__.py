@@ -1,0 +1,1 @@
+"""Golden images on one machine: fetched or built, then read-only."""

@@ -1,0 +1,1 @@
+"""Bridges and packet rules on one machine."""

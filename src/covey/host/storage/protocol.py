@@ -1,0 +1,68 @@
+"""What every storage template does for one machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from covey.model.pool import Capability, FoundVolume, Place, Space, Volume
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """How QEMU opens a volume: `kind` is libvirt's disk type (file, block)."""
+
+    kind: str
+    path: str
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The image file that a new volume is a clone of."""
+
+    path: Path
+    format: str
+    size: int  # bytes that a guest sees
+
+
+class Storage(Protocol):
+    """One template's driver. All `ensure_` calls may be repeated, and finish what a killed call left half done."""
+
+    @property
+    def capability(self) -> Capability: ...
+
+    async def ensure_pool(self, place: Place, job: str) -> None:
+        """The place exists, is writable, and belongs to Covey. Raises Refused for a place with foreign content, Unavailable when it
+        cannot be made."""
+        ...
+
+    async def ensure_pool_absent(self, place: Place) -> None:
+        """Nothing of Covey's is left in the place. Raises Refused while it holds volumes."""
+        ...
+
+    async def space(self, place: Place) -> Space:
+        """Raises Unavailable when the place is gone (not mounted, removed)."""
+        ...
+
+    async def ensure_volume(self, volume: Volume, job: str, source: Source | None) -> int:
+        """The volume exists with at least its size, empty or a clone of `source`, tagged with `job` (P4). Returns its real size in
+        bytes, which may be rounded up. A volume made before (same id, any job) is left as it is.
+        Raises NotFound when the source's file is gone, NoSpace, Refused for a foreign file in its place."""
+        ...
+
+    async def ensure_size(self, volume: Volume, size: int) -> int:
+        """The volume, closed by its guest, has at least `size` bytes; never shrinks. Returns the real size.
+        Raises NotFound, NoSpace."""
+        ...
+
+    async def ensure_volume_absent(self, volume: Volume, job: str = "") -> None:
+        """The volume is gone. With `job`, only if it carries that job's tag (an undo takes back only its own, P4)."""
+        ...
+
+    async def volumes(self, place: Place) -> tuple[FoundVolume, ...]:
+        """All volumes in the place, and files that look like ones. Raises Unavailable when the place is gone."""
+        ...
+
+    def attachment(self, volume: Volume) -> Attachment: ...

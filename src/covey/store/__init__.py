@@ -1,0 +1,1 @@
+"""Where records live: one small protocol, several engines, one conformance suite."""
