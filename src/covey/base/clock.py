@@ -35,9 +35,9 @@ class SystemClock:
 
 def render_time(seconds: float) -> str:
     """RFC 3339 in UTC with milliseconds: 2026-11-20T05:46:00.123Z."""
-    return (datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=round(seconds * 1000))).strftime(
-        "%Y-%m-%dT%H:%M:%S.%f"
-    )[:-3] + "Z"
+    return (datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=round(seconds * 1000))).strftime("%Y-%m-%dT%H:%M:%S.%f")[
+        :-3
+    ] + "Z"
 
 
 def parse_time(text: str) -> float:

@@ -16,7 +16,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
+
+T = TypeVar("T")
 
 
 class CoveyError(Exception):
@@ -85,8 +87,7 @@ class Bug(CoveyError):
 
 
 KINDS: dict[str, type[CoveyError]] = {
-    kind.__name__: kind
-    for kind in (BadInput, NotFound, Refused, NoSpace, Conflict, Denied, Unavailable, StepFailed, Bug)
+    kind.__name__: kind for kind in (BadInput, NotFound, Refused, NoSpace, Conflict, Denied, Unavailable, StepFailed, Bug)
 }
 
 
@@ -100,3 +101,10 @@ def check(condition: object, error: CoveyError) -> None:
     """Raise `error` unless `condition` holds: the way planners and validators read as a list of rules."""
     if not condition:
         raise error
+
+
+def require(value: T | None, error: CoveyError) -> T:
+    """`value`, or raise `error` when there is none."""
+    if value is None:
+        raise error
+    return value

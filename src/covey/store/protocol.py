@@ -1,7 +1,7 @@
 """The Store: small records under keys, changed in transactions, watched from a revision.
 
-The shape is etcd's (https://etcd.io/docs/v3.4/learning/api/), so that one machine's SQLite and several machines' etcd are the same to
-all that stands above. Limits are etcd's too: at most 128 operations a transaction, 1.5 MiB a request.
+The shape is etcd's (https://etcd.io/docs/v3.4/learning/api/), so that one machine's SQLite and several machines' etcd
+are the same to all that stands above. Limits are etcd's too: at most 128 operations a transaction, 1.5 MiB a request.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Removes the key; removing an absent one is no change."""
+    """Removes the key; removing an absent one is no change: a transaction of nothing else has no revision of its own."""
 
     key: str
 
@@ -71,7 +71,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All changes of one revision under the watched prefix: applied as one."""
+    """All changes of one revision under the watched prefix, in the order of the operations: applied as one."""
 
     revision: int
     changes: tuple[Change, ...]
@@ -106,27 +106,39 @@ class Lease(Protocol):
 
 
 class Store(Protocol):
+    """Keys are any text but the empty one, ordered by code point. Revisions are without gaps: one for each transaction that
+    changed something, the first is 1 or a little more. Writing a key's present value again is a change.
+
+    Every call raises BadInput for a key that cannot be one, and Unavailable when the store is closed or does not answer."""
+
     async def get(self, key: str) -> Entry | None: ...
 
     async def list(self, prefix: str, *, start: str = "", limit: int = 0, descending: bool = False) -> Listing:
-        """Entries whose key begins with `prefix`, in key order, at most `limit` (0: all). Ascending from `start` on, or, when
-        `descending`, from the last key down to those before `start` (exclusive; "" for no bound)."""
+        """Entries whose key begins with `prefix`, in key order, at most `limit` (0: all). Ascending from `start` on (inclusive), or,
+        when `descending`, from the last key down, those before `start` (exclusive; "" for no bound)."""
         ...
 
     async def txn(self, compare: Sequence[Unchanged], ops: Sequence[Op]) -> int:
         """Write all `ops` in one revision, if all of `compare` hold, durably; returns the revision that wrote them (the present one
-        when there is nothing to write). When it returns, watchers that are keeping up have been handed the change.
+        when there is nothing to write). When it returns, watchers that are keeping up have been handed the change: a task that
+        waits for its watch runs before the caller does.
 
-        Raises Unmet when a comparison does not hold, BadInput beyond the limits, NoSpace when the disk is full, Unavailable when the
-        store is closed or cannot write; nothing is written then, save that after Unavailable the outcome may be unknown (etcd)."""
+        Raises Unmet when a comparison does not hold, BadInput beyond the limits or when two of `ops` name one key, NoSpace when the
+        disk is full, Unavailable when the store is closed or cannot write; nothing is written then, save that after Unavailable (and
+        after the caller was cancelled) the outcome may be unknown."""
         ...
 
     def watch(self, prefix: str, from_revision: int) -> AsyncIterator[Batch]:
-        """All changes from `from_revision` on (inclusive), in order, one batch a revision, for ever. Raises Compacted."""
+        """All changes from `from_revision` on (inclusive; it may lie in the future), in order, one batch a revision, for ever. To be
+        iterated by one task; dropping the iterator ends the watch. Its first step, or a later one when its reader is slow, raises
+        Compacted, and then it is over."""
         ...
 
-    async def lease(self, ttl_s: float) -> Lease: ...
+    async def lease(self, ttl_s: float) -> Lease:
+        """A new lease, for `ttl_s` seconds (BadInput unless positive), with an id that no lease of this store had before."""
+        ...
 
     async def close(self) -> None:
-        """End the watches (their iterators finish) and refuse further calls with Unavailable."""
+        """End the watches (their iterators finish, after what they were handed already) and refuse further calls with Unavailable.
+        Transactions under way are finished first. May be called again."""
         ...

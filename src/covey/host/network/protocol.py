@@ -8,15 +8,22 @@ from covey.model.network import FoundNetwork, Network
 
 
 class Networks(Protocol):
+    """All calls raise BadInput for a network that `check_network` does not let pass, Unavailable when this process
+    may not change the machine's network."""
+
     async def ensure_network(self, network: Network, job: str) -> None:
-        """The bridge exists with the gateway's address, forwards, and (with nat) hides the subnet behind the machine's addresses.
+        """The bridge exists with the gateway's address and no other, forwards, and (with nat) hides the subnet behind
+        the machine's addresses; tagged with `job` if it is new. What was changed by hand (rules flushed, address or
+        bridge removed) is repaired.
         Raises Refused when an interface of that name is not Covey's or the subnet is already in use on this machine."""
         ...
 
     async def ensure_absent(self, network: Network, job: str = "") -> None:
-        """Neither the bridge nor any rule for it is left. With `job`, only if it carries that job's tag."""
+        """Neither the bridge nor any rule for it is left. With `job`, only if it carries that job's tag. An interface
+        of that name that is not this network's is left alone. Raises Refused while guests are on the bridge."""
         ...
 
     async def networks(self, wanted: tuple[Network, ...]) -> tuple[FoundNetwork, ...]:
-        """Every bridge of Covey's here; those among `wanted` are compared with their record."""
+        """Every bridge of Covey's here; those among `wanted` are compared with their record, the others are not
+        intact for want of one. Rules that lost their bridge are listed too, with bridge ""."""
         ...

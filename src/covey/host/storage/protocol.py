@@ -34,8 +34,8 @@ class Storage(Protocol):
     def capability(self) -> Capability: ...
 
     async def ensure_pool(self, place: Place, job: str) -> None:
-        """The place exists, is writable, and belongs to Covey. Raises Refused for a place with foreign content, Unavailable when it
-        cannot be made."""
+        """The place exists, is writable, and belongs to Covey. Raises Refused for a place with foreign content,
+        Unavailable when it cannot be made."""
         ...
 
     async def ensure_pool_absent(self, place: Place) -> None:
@@ -47,9 +47,9 @@ class Storage(Protocol):
         ...
 
     async def ensure_volume(self, volume: Volume, job: str, source: Source | None) -> int:
-        """The volume exists with at least its size, empty or a clone of `source`, tagged with `job` (P4). Returns its real size in
-        bytes, which may be rounded up. A volume made before (same id, any job) is left as it is.
-        Raises NotFound when the source's file is gone, NoSpace, Refused for a foreign file in its place."""
+        """The volume exists with at least its size, empty or a clone of `source`, tagged with `job` (P4). Returns its
+        real size in bytes, which may be rounded up. A volume made before (same id, any job) is left as it is. Raises
+        NotFound when the source's file is gone, NoSpace, Refused for a foreign file in its place."""
         ...
 
     async def ensure_size(self, volume: Volume, size: int) -> int:

@@ -1,0 +1,1 @@
+"""Carries steps out on one machine. Decides nothing."""

@@ -1,0 +1,56 @@
+"""Steps on disks and volumes."""
+
+from __future__ import annotations
+
+from covey.agent.work import Result, Work, carries_out, takes_back
+from covey.host import volumes
+from covey.model.steps.disk import (
+    EnsureDiskAttached,
+    EnsureDiskDetached,
+    EnsureGuestSeesSize,
+    EnsureVolume,
+    EnsureVolumeAbsent,
+    EnsureVolumeSize,
+)
+
+UNDO_DETACH_TIMEOUT_S = 30.0
+
+
+@carries_out(EnsureVolume)
+async def ensure_volume(work: Work, step: EnsureVolume) -> Result:
+    return {"size": await volumes.ensure_volume(work.host, step.volume, step.image, work.job)}
+
+
+@takes_back(EnsureVolume)
+async def undo_volume(work: Work, step: EnsureVolume) -> None:
+    await work.host.storage(step.volume.place).ensure_volume_absent(step.volume, work.job)
+
+
+@carries_out(EnsureVolumeSize)
+async def ensure_volume_size(work: Work, step: EnsureVolumeSize) -> Result:
+    return {"size": await volumes.ensure_volume_size(work.host, step.instance, step.disk, step.volume)}
+
+
+@carries_out(EnsureGuestSeesSize)
+async def ensure_guest_sees_size(work: Work, step: EnsureGuestSeesSize) -> None:
+    await work.host.hypervisor.ensure_guest_size(step.instance, step.disk, step.size)
+
+
+@carries_out(EnsureVolumeAbsent)
+async def ensure_volume_absent(work: Work, step: EnsureVolumeAbsent) -> None:
+    await work.host.storage(step.volume.place).ensure_volume_absent(step.volume)
+
+
+@carries_out(EnsureDiskAttached)
+async def ensure_attached(work: Work, step: EnsureDiskAttached) -> None:
+    await work.host.hypervisor.ensure_attached(step.instance, step.disk, work.host.attachment(step.disk.volume))
+
+
+@takes_back(EnsureDiskAttached)
+async def undo_attached(work: Work, step: EnsureDiskAttached) -> None:
+    await work.host.hypervisor.ensure_detached(step.instance, step.disk.index, UNDO_DETACH_TIMEOUT_S)
+
+
+@carries_out(EnsureDiskDetached)
+async def ensure_detached(work: Work, step: EnsureDiskDetached) -> None:
+    await work.host.hypervisor.ensure_detached(step.instance, step.disk, step.timeout_s)

@@ -1,0 +1,59 @@
+"""Steps on instances."""
+
+from __future__ import annotations
+
+from covey.agent.work import Result, Work, carries_out, takes_back
+from covey.host import domains
+from covey.model.steps.instance import (
+    EnsureDefined,
+    EnsureGeneration,
+    EnsureInstanceAbsent,
+    EnsureRunning,
+    EnsureSeed,
+    EnsureStopped,
+)
+
+
+@carries_out(EnsureSeed)
+async def ensure_seed(work: Work, step: EnsureSeed) -> None:
+    await work.host.guests.ensure_seed(step.seed, work.secrets.get(step.secret, ""))
+
+
+@takes_back(EnsureSeed)
+async def undo_seed(work: Work, step: EnsureSeed) -> None:
+    await domains.take_back_seed(work.host, step.seed.instance)
+
+
+@carries_out(EnsureDefined)
+async def ensure_defined(work: Work, step: EnsureDefined) -> None:
+    await domains.ensure_defined(work.host, step.domain, work.job)
+
+
+@takes_back(EnsureDefined)
+async def undo_defined(work: Work, step: EnsureDefined) -> None:
+    await work.host.hypervisor.ensure_absent(step.domain.instance, work.job)
+
+
+@carries_out(EnsureRunning)
+async def ensure_running(work: Work, step: EnsureRunning) -> Result:
+    return {"pid": await work.host.hypervisor.ensure_running(step.instance, step.generation)}
+
+
+@takes_back(EnsureRunning)
+async def undo_running(work: Work, step: EnsureRunning) -> None:
+    await domains.take_back_run(work.host, step.instance, step.generation)
+
+
+@carries_out(EnsureGeneration)
+async def ensure_generation(work: Work, step: EnsureGeneration) -> Result:
+    return {"pid": await work.host.hypervisor.ensure_generation(step.instance, step.generation, step.graceful_s)}
+
+
+@carries_out(EnsureStopped)
+async def ensure_stopped(work: Work, step: EnsureStopped) -> Result:
+    return {"cut": await work.host.hypervisor.ensure_stopped(step.instance, step.graceful_s)}
+
+
+@carries_out(EnsureInstanceAbsent)
+async def ensure_instance_absent(work: Work, step: EnsureInstanceAbsent) -> None:
+    await domains.ensure_instance_absent(work.host, step.instance)

@@ -1,0 +1,207 @@
+"""A site's own certificate authority, and the certificate of a server under it.
+
+Everything is in one directory: `ca.pem` is what clients trust (people compare its fingerprint), `ca.key` signs,
+`server.pem` and `server.key` are what the server shows. Keys are 0600. A crash between two files leaves a pair that
+does not match: it is noticed and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from covey.base.clock import Clock, SystemClock
+from covey.base.errors import BadInput, Refused, check
+from covey.base.files import write_durably
+
+CA_LIFE = timedelta(days=20 * 365)
+SERVER_LIFE = timedelta(days=825)  # the longest that Apple's clients accept, even of a private authority
+RENEW_BEFORE = timedelta(days=30)
+_EARLIER = timedelta(hours=1)  # valid from before now: clocks of clients differ
+_DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII)
+
+
+class CertificateFiles(NamedTuple):
+    certificate: Path
+    key: Path
+    ca: Path
+
+
+def ensure_server_certificate(directory: Path, names: tuple[str, ...], clock: Clock = SystemClock()) -> CertificateFiles:
+    """A certificate for exactly these host names and addresses, good for 30 days at least. It is issued anew when the
+    names change, when it runs out, or when it does not belong to its key; the authority is made once and never
+    replaced.
+
+    Raises BadInput for a name that cannot be in a certificate, Refused when a file is damaged or the authority's key
+    is gone."""
+    wanted = _subject_names(names)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files = CertificateFiles(directory / "server.pem", directory / "server.key", directory / "ca.pem")
+    now = datetime.fromtimestamp(clock.now(), UTC)
+    authority = _ensure_authority(directory, now)
+    if not _is_good(files, authority, wanted, now):
+        _issue(files, authority, _load_key(directory / "ca.key"), wanted, now)
+    return files
+
+
+def fingerprint(ca: Path) -> str:
+    """The SHA-256 of a certificate (of its DER form, as browsers and openssl show it), 64 hexadecimal digits."""
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(ca.read_text())).hexdigest()
+
+
+def server_context(files: CertificateFiles) -> ssl.SSLContext:
+    """What a server speaks: TLS 1.3, with this certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
+def _subject_names(names: tuple[str, ...]) -> list[x509.GeneralName]:
+    check(names, BadInput("a certificate needs at least one name", "certificate", "give the server's host name"))
+    return [_subject_name(name) for name in dict.fromkeys(names)]
+
+
+def _subject_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        lowered = name.lower()
+        check(
+            _DNS_NAME.fullmatch(lowered),
+            BadInput(f"{name[:80]!r} is neither a host name nor an address", "certificate", "write it like n1.example.org"),
+        )
+        return x509.DNSName(lowered)
+
+
+def _ensure_authority(directory: Path, now: datetime) -> x509.Certificate:
+    path, key_path = directory / "ca.pem", directory / "ca.key"
+    if path.exists():
+        return _load_certificate(path)
+    key = _load_key(key_path) if key_path.exists() else _make_key(key_path)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Covey authority {x509.random_serial_number():x}"[:32])])
+    certificate = (
+        _builder(name, name, key.public_key(), key.public_key(), now, now + CA_LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    write_durably(path, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    return certificate
+
+
+def _issue(
+    files: CertificateFiles,
+    authority: x509.Certificate,
+    authority_key: ec.EllipticCurvePrivateKey,
+    names: list[x509.GeneralName],
+    now: datetime,
+) -> None:
+    key = _make_key(files.key)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Covey server")])  # names are in the SAN, as RFC 6125 wants
+    end = min(now + SERVER_LIFE, authority.not_valid_after_utc)
+    certificate = (
+        _builder(name, authority.subject, key.public_key(), authority_key.public_key(), now, end)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+    write_durably(files.certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    issuer_key: ec.EllipticCurvePublicKey,
+    now: datetime,
+    end: datetime,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _EARLIER)
+        .not_valid_after(end)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
+    )
+
+
+def _key_usage(signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _is_good(files: CertificateFiles, authority: x509.Certificate, names: list[x509.GeneralName], now: datetime) -> bool:
+    """Whether the certificate is there, of this authority, for exactly these names and this key, and lasts long
+    enough."""
+    if not (files.certificate.exists() and files.key.exists()):
+        return False
+    certificate = _load_certificate(files.certificate)
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False  # somebody else issued it
+    alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    lasts = min(now + RENEW_BEFORE, authority.not_valid_after_utc)
+    return (
+        set(alternative) == set(names)
+        and certificate.public_key() == _load_key(files.key).public_key()
+        and certificate.not_valid_before_utc <= now
+        and certificate.not_valid_after_utc >= lasts
+    )
+
+
+def _make_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    key = ec.generate_private_key(ec.SECP256R1())
+    text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    write_durably(path, text, mode=0o600)
+    return key
+
+
+def _load_certificate(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except ValueError as error:
+        raise _damaged(path) from error
+
+
+def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except FileNotFoundError as error:
+        raise Refused("the authority's key is gone", path, "restore it from a backup: clients trust no other") from error
+    except (ValueError, TypeError) as error:
+        raise _damaged(path) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise _damaged(path)
+    return key
+
+
+def _damaged(path: Path) -> Refused:
+    return Refused("the file holds no certificate or key of ours", path, "restore it from a backup, or move it away")

@@ -1,0 +1,313 @@
+"""The engine: takes jobs in, plans them one after the other, runs them side by side, and carries on after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from covey.base.clock import Clock
+from covey.base.errors import Bug, CoveyError, NotFound, Refused, check
+from covey.engine.ledger import Deposed, Ledger, history_key, ops_of, plan_op
+from covey.engine.nodes import Nodes
+from covey.engine.queue import Blocked, Busy, blocked_by, in_order
+from covey.engine.runner import Runner
+from covey.model import record as records
+from covey.model.job import Job, PlanRecord
+from covey.model.plan import Plan, Uses
+from covey.model.request import Request
+from covey.model.view import ClusterView
+from covey.store.feed import Changes, Feed
+from covey.store.protocol import Op, Store, Unchanged, Unmet, absent
+
+AT_ONCE = 64  # jobs planned between two looks at the world
+Planner = Callable[[ClusterView, Request], Plan]
+log = structlog.get_logger()
+
+
+class Engine:
+    """The one place where jobs begin and end, while this process leads."""
+
+    def __init__(self, store: Store, feed: Feed, ledger: Ledger, nodes: Nodes, clock: Clock, planner: Planner) -> None:
+        self._store = store
+        self._feed = feed
+        self._ledger = ledger
+        self._nodes = nodes
+        self._clock = clock
+        self._plan = planner
+        self._busy = Busy()
+        self._runners: dict[int, Runner] = {}
+        self._blocked: dict[int, Blocked] = {}
+        self._uncertain: set[int] = set()  # jobs whose plan is being committed
+        self._ended: dict[int, str] = {}  # states of jobs that ended lately, for those that come after them
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._next = 1
+        self._deposed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    # --- life ----------------------------------------------------------------------------------------------------------------------
+    async def run(self) -> None:
+        """Take up what the store holds, then work until cancelled or Deposed."""
+        await self._recover()
+        self._feed.listen(self._on_change)
+        try:
+            while True:
+                await self._until_woken()
+                self._wake.clear()
+                await self._schedule()
+        finally:
+            self._feed.ignore(self._on_change)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _until_woken(self) -> None:
+        waiter: asyncio.Future[Any] = asyncio.ensure_future(self._wake.wait())
+        await asyncio.wait([waiter, self._deposed], return_when=asyncio.FIRST_COMPLETED)
+        waiter.cancel()
+        if self._deposed.done():
+            raise Deposed
+
+    async def _recover(self) -> None:
+        """Jobs that a former leader began go on where it recorded them."""
+        last = await self._store.list(records.HISTORY, limit=1, descending=True)
+        known = [job.id for job in self._feed.view.jobs]
+        self._next = 1 + max([*known, *(int(entry.key.rpartition("/")[2]) for entry in last.entries)], default=0)
+        for job in self._feed.view.jobs:
+            if job.state == "queued":
+                continue
+            record = self._feed.view.plan(job.id)
+            if record is None:
+                raise Bug("it runs, but has no plan", job)
+            self._begin(job, self._feed.view.revision_of("job", records.record_id(job)), record.plan)
+        self._wake.set()
+
+    def _on_change(self, before: ClusterView, after: ClusterView, changes: Changes) -> None:
+        if any(key.startswith("state/job/") for key, _ in changes) or before.telemetry.keys() != after.telemetry.keys():
+            self._wake.set()
+
+    # --- taking in -----------------------------------------------------------------------------------------------------------------
+    async def submit(self, job: Job, ops: tuple[Op, ...] = (), compare: tuple[Unchanged, ...] = ()) -> tuple[Job, int]:
+        """Commit a queued job under the next number; `ops` and `compare` go into the same transaction. Returns it with its revision.
+        Raises Unmet for one of `compare`, NoSpace, Unavailable."""
+        job = replace(job, id=self._next)
+        self._next += 1
+        return await self._ledger.write_job(job, 0, ops, (absent(history_key(job.id)), *compare), patient=False)
+
+    async def cancel(self, id: int, by: str) -> None:
+        """Before the pivot a job is undone, after it it only goes forward. Returns once the job turns back or has ended.
+        Raises NotFound, Refused."""
+        job: Job | None = self._feed.view.find("job", f"{id:010d}")
+        if job is None:
+            ended = await self._store.get(history_key(id))
+            check(ended, NotFound("there is no job of that number", f"job {id}", "see: covey job list"))
+            raise Refused("it is over already", f"job {id}", f"see: covey job info {id}")
+        runner = self._runners.get(id)
+        if runner is None:
+            check(id not in self._uncertain, Refused("it is just beginning", job, "try again"))
+            await self._end_queued(job, "cancelled", Refused(f"cancelled by {by} before it began", job), cancelled_by=by)
+            return
+        check(runner.job.state != "undoing", Refused("it is being undone already", job))
+        if runner.job.state == "running":
+            check(
+                not runner.past_pivot,
+                Refused("it is past the point where it can be taken back", job, f"let it end: covey job watch {id}"),
+            )
+        runner.control.cancelled_by = by
+        runner.control.interrupt()
+
+    def blocked(self, id: int) -> Blocked | None:
+        """What a queued job waits for, if it is known."""
+        return self._blocked.get(id)
+
+    # --- planning ------------------------------------------------------------------------------------------------------------------
+    async def _schedule(self) -> None:
+        """Plan what may begin, in order, each on the view as the plans before it leave it; commit them side by side."""
+        view = self._feed.view
+        held: list[tuple[int, Uses]] = []
+        commits: list[Coroutine[Any, Any, None]] = []
+        now = self._clock.now()
+        queued = [
+            job for job in view.jobs if job.state == "queued" and job.id not in self._runners and job.id not in self._uncertain
+        ]
+        for job in in_order(queued, now):
+            if len(commits) >= AT_ONCE:
+                self._wake.set()
+                break
+            if not await self._may_follow(job, view):
+                continue
+            blocked = self._blocked.get(job.id)
+            if blocked and self._still_blocked(blocked, held):
+                held.append((job.id, blocked.uses))
+                continue
+            try:
+                plan = self._planned(view, job)
+            except CoveyError as error:
+                commits.append(self._end_queued(job, "failed", error))
+                continue
+            blocked = blocked_by(plan, self._busy, held)
+            if blocked:
+                self._blocked[job.id] = blocked
+                held.append((job.id, blocked.uses))
+                continue
+            self._blocked.pop(job.id, None)
+            self._busy.take(job.id, plan.uses)
+            commits.append(self._commit(job, plan, view))
+            view = self._as_if(view, job, plan)
+        if commits:
+            await asyncio.gather(*commits)
+
+    def _planned(self, view: ClusterView, job: Job) -> Plan:
+        """Raises what the planner raises, and Refused when the plan is not the one that was shown (P2)."""
+        try:
+            plan = self._plan(view, job.request)
+        except CoveyError:
+            raise
+        except Exception as error:
+            log.exception("a planner failed", job=job.id)
+            raise Bug(f"planning failed: {type(error).__name__}: {error}", job, "this is a bug of Covey: see its log") from error
+        check(
+            not job.expected or job.expected == plan.digest,
+            Refused(
+                "plan_changed: what would be done now is not what was shown", job, f"look again with --dry-run: {plan.summary}"
+            ),
+        )
+        return plan
+
+    def _still_blocked(self, blocked: Blocked, held: list[tuple[int, Uses]]) -> bool:
+        if self._busy.blocker(blocked.uses):
+            return True
+        return any(blocked.uses.conflicts(uses) for _, uses in held)
+
+    async def _may_follow(self, job: Job, view: ClusterView) -> bool:
+        """Whether the jobs that it comes after have succeeded; a failed one cancels it (P15)."""
+        for id in job.after:
+            if view.find("job", f"{id:010d}"):
+                return False
+            state = self._ended.get(id) or await self._ended_state(id)
+            if state != "succeeded":
+                await self._end_queued(job, "cancelled", Refused(f"job {id}, which it comes after, {state}", job))
+                return False
+        return True
+
+    async def _ended_state(self, id: int) -> str:
+        entry = await self._store.get(history_key(id))
+        return records.ended_from_bytes(entry.value).job.state if entry else "is not known"
+
+    def _as_if(self, view: ClusterView, job: Job, plan: Plan) -> ClusterView:
+        """The view with this plan's claims and first writes counted, for the next to be planned."""
+        changes: Changes = [(w.key, None if w.record is None else records.decoded(w.key, w.record)) for w in plan.begin]
+        if plan.claims:
+            record = PlanRecord(job.id, plan)
+            changes.append((records.key_of(record), record))
+        if not plan.steps:
+            changes += [(w.key, None if w.record is None else records.decoded(w.key, w.record)) for w in plan.success]
+        return view.apply(changes, view.revision, written=0) if changes else view
+
+    async def _commit(self, job: Job, plan: Plan, view: ClusterView) -> None:
+        """Plan, claims and first writes in one transaction (P1); a plan without steps is over with it."""
+        self._uncertain.add(job.id)
+        now = self._clock.now()
+        revision = view.revision_of("job", records.record_id(job))
+        compare = tuple(self._compare(name, view) for name in plan.uses.exclusive if self._is_record(name))
+        try:
+            if plan.steps:
+                begun = replace(job, state="running", planned_at=now)
+                ops = [*ops_of(plan.begin, begun), plan_op(begun, plan)]
+                begun, revision = await self._ledger.write_job(begun, revision, ops, compare)
+                self._begin(begun, revision, plan)
+                return
+            ended = replace(job, state="succeeded", planned_at=now, ended_at=now)
+            ops = [*ops_of(plan.begin, ended), *ops_of(plan.success, ended)]
+            _, revision = await self._ledger.write_job(ended, revision, ops, compare, plan)
+            await self._feed.reached(revision)
+            self._over(ended, plan)
+        except Unmet:
+            self._busy.release(job.id, plan.uses)  # the record changed under the plan: plan it again on the newer view
+            self._wake.set()
+        except Deposed:
+            self._depose()
+        finally:
+            self._uncertain.discard(job.id)
+
+    @staticmethod
+    def _is_record(object: str) -> bool:
+        return object.partition("/")[0] in records.COLLECTIONS
+
+    @staticmethod
+    def _compare(object: str, view: ClusterView) -> Unchanged:
+        collection, _, id = object.partition("/")
+        return Unchanged(records.key(collection, id), view.revision_of(collection, id))
+
+    async def _end_queued(self, job: Job, state: str, error: CoveyError, cancelled_by: str = "") -> None:
+        """End a job that never began."""
+        revision = self._feed.view.revision_of("job", records.record_id(job))
+        ended = replace(job, state=state, ended_at=self._clock.now(), error=error.to_json(), cancelled_by=cancelled_by)
+        self._uncertain.add(job.id)
+        try:
+            _, revision = await self._ledger.write_job(ended, revision)
+            await self._feed.reached(revision)
+            self._over(ended, None)
+        except Unmet:
+            self._wake.set()  # it began, or ended, in the meantime
+        except Deposed:
+            self._depose()
+        finally:
+            self._uncertain.discard(job.id)
+
+    # --- running -------------------------------------------------------------------------------------------------------------------
+    def _begin(self, job: Job, revision: int, plan: Plan) -> None:
+        if job.state != "waiting":
+            self._busy.take(job.id, plan.uses)
+        self._supersede(job, plan)
+
+        def release() -> None:
+            self._busy.release(job.id, plan.uses)
+            self._wake.set()
+
+        runner = Runner(job, revision, plan, self._ledger, self._store, self._feed, self._nodes, self._clock, release)
+        self._runners[job.id] = runner
+        task = asyncio.create_task(self._run(runner), name=f"job {job.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _supersede(self, job: Job, plan: Plan) -> None:
+        """End the waits on objects that this job takes over (P8)."""
+        for other in self._runners.values():
+            waits = other.job.state == "waiting" and other.plan.awaits
+            if waits and other.job.id < job.id and f"instance/{waits.instance}" in plan.uses.exclusive:
+                other.control.superseded_by = job.id
+                other.control.interrupt()
+
+    async def _run(self, runner: Runner) -> None:
+        try:
+            job = await runner.run()
+            await self._feed.reached(runner.revision)  # else the job would still look queued to the next pass
+            self._over(job, runner.plan)
+        except Deposed:
+            self._depose()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("the runner of a job failed; it goes on when Covey is restarted", job=runner.job.id)
+            raise
+        finally:
+            self._runners.pop(runner.job.id, None)
+
+    def _over(self, job: Job, plan: Plan | None) -> None:
+        if plan:
+            self._busy.release(job.id, plan.uses)
+        self._blocked.pop(job.id, None)
+        self._ended[job.id] = job.state
+        while len(self._ended) > 1000:
+            del self._ended[next(iter(self._ended))]
+        self._wake.set()
+
+    def _depose(self) -> None:
+        if not self._deposed.done():
+            with contextlib.suppress(asyncio.InvalidStateError):
+                self._deposed.set_result(None)

@@ -1,0 +1,34 @@
+"""Facts of this machine about domains: what of them belongs together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from covey.host.host import Host
+from covey.model.domain import Domain
+
+
+async def ensure_defined(host: Host, domain: Domain, job: str) -> None:
+    """Define a domain whose volumes and ISO are given by id."""
+    if domain.iso:
+        domain = replace(domain, iso=str(host.images.path(domain.iso)))
+    attachments = {disk.volume.id: host.attachment(disk.volume) for disk in domain.disks}
+    await host.hypervisor.ensure_defined(domain, attachments, job)
+
+
+async def take_back_seed(host: Host, instance: str) -> None:
+    """Remove a seed unless a domain stands on it: then it was there before the job that is taken back."""
+    if await host.hypervisor.domain(instance) is None:
+        await host.guests.ensure_seed_absent(instance)
+
+
+async def take_back_run(host: Host, instance: str, generation: int) -> None:
+    """End the run that began as `generation`, and no other."""
+    found = await host.hypervisor.domain(instance)
+    if found and found.generation == generation:
+        await host.hypervisor.ensure_stopped(instance, 0.0)
+
+
+async def ensure_instance_absent(host: Host, instance: str) -> None:
+    await host.hypervisor.ensure_absent(instance)
+    await host.guests.ensure_seed_absent(instance)

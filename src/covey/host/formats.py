@@ -1,0 +1,80 @@
+"""What a disk file is, told by its first bytes; no process is started and no lock is taken, so a file in use can be
+asked too.
+
+Layout of the qcow2 header: docs/interop/qcow2.txt of QEMU.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+SECTOR = 512
+LARGEST_QCOW2 = 2**51  # bytes: what a qcow2 with clusters of 64 KiB can map (its first-level table is at most 32 MiB)
+
+_QCOW2_MAGIC = b"QFI\xfb"
+_EXTERNAL_DATA = 1 << 2  # bit of the incompatible features
+_FOREIGN = (
+    (0, b"KDMV", "vmdk"),
+    (0, b"COWD", "vmdk"),
+    (0, b"# Disk DescriptorFile", "vmdk"),
+    (0x40, b"\x7f\x10\xda\xbe", "vdi"),
+    (0, b"conectix", "vhd"),
+    (0, b"vhdxfile", "vhdx"),
+    (0, b"QED\0", "qed"),
+    (0, b"WithoutFreeSpace", "parallels"),
+    (0, b"WithouFreSpacExt", "parallels"),
+    (0, b"LUKS\xba\xbe", "luks"),
+    (0, b"\x1f\x8b", "gzip"),
+    (0, b"\xfd7zXZ\0", "xz"),
+    (0, b"BZh", "bzip2"),
+    (0, b"\x28\xb5\x2f\xfd", "zstd"),
+    (0, b"PK\x03\x04", "zip"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFormat:
+    """`name` is qcow2, raw, or that of a format Covey does not take. `size` is what a guest sees, bytes; `complete` is
+    false when part of what the guest would read lies in another file."""
+
+    name: str
+    size: int
+    complete: bool = True
+
+
+def find_format(path: Path) -> DiskFormat:
+    """The format of a file by its content. A qcow2 cut off within its header counts as raw. Raises OSError."""
+    with path.open("rb") as file:
+        head = file.read(SECTOR)
+        file_size = file.seek(0, 2)
+    if head.startswith(_QCOW2_MAGIC) and len(head) >= 104:
+        return _parse_qcow2(head)
+    for offset, magic, name in _FOREIGN:
+        if head[offset : offset + len(magic)] == magic:
+            return DiskFormat(name, file_size)
+    return DiskFormat("raw", file_size)
+
+
+def find_size(path: Path, format: str) -> int:
+    """Bytes that a guest sees of a volume whose format is recorded. Its content is not asked for the format: a guest
+    can write a qcow2 header into its raw disk. Raises OSError, ValueError when a qcow2 has no header."""
+    if format == "raw":
+        return path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(SECTOR)
+    if not head.startswith(_QCOW2_MAGIC) or len(head) < 104:
+        raise ValueError(f"{path} has no qcow2 header")
+    return _parse_qcow2(head).size
+
+
+def round_up(size: int, unit: int = SECTOR) -> int:
+    return -(-size // unit) * unit
+
+
+def _parse_qcow2(head: bytes) -> DiskFormat:
+    version, backing = struct.unpack_from(">IQ", head, 4)
+    (size,) = struct.unpack_from(">Q", head, 24)
+    (incompatible,) = struct.unpack_from(">Q", head, 72) if version >= 3 else (0,)
+    return DiskFormat("qcow2", size, complete=backing == 0 and not incompatible & _EXTERNAL_DATA)

@@ -1,0 +1,129 @@
+"""The seed of one machine: a small ISO that cloud-init's NoCloud source reads at every boot.
+
+Four files (cloud-init's documentation, "NoCloud"): meta-data (who), network-config (version 2), user-data (the user's,
+passed through unchanged) and vendor-data (ours). SSH keys are in the meta-data, because there they are no part of any
+cloud-config that the user's own could replace as a whole: cloud-init merges dictionaries, not lists.
+
+The kernel of Debian's cloud images has no AHCI driver: attach the ISO as a virtio disk or by virtio-scsi, not as a SATA
+CD-ROM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
+from pathlib import Path
+from typing import Any
+
+import pycdlib
+import yaml
+
+from covey.base.files import remove_durably, write_durably
+from covey.host.guest.ready import render_boothook
+from covey.model.seed import Seed, SeedNic
+
+VOLUME = "cidata"
+NO_USER_DATA = "#cloud-config\n{}\n"
+
+
+async def ensure_seed(path: Path, seed: Seed, user_data: str, owner: tuple[int, int] | None) -> None:
+    """The ISO at `path` says what `seed` and `user_data` say, readable by `owner` (uid, gid) alone: user-data may hold
+    secrets. A seed that says it already is left as it is. Raises OSError."""
+    files = render_files(seed, user_data)
+    if not (path.exists() and await asyncio.to_thread(_read_iso, path) == files):
+        write_durably(path, await asyncio.to_thread(_render_iso, files), 0o600)
+    if owner:
+        os.chown(path, *owner)
+
+
+async def ensure_seed_absent(path: Path) -> None:
+    """No seed is left at `path`."""
+    if path.parent.exists():
+        path.with_name(f".{path.name}.new").unlink(missing_ok=True)  # of an ensure that was killed
+        remove_durably(path)
+
+
+def render_files(seed: Seed, user_data: str) -> dict[str, bytes]:
+    """The files of the seed by name."""
+    return {
+        "meta-data": _yaml(render_meta_data(seed)).encode(),
+        "network-config": _yaml(render_network_config(seed.nics)).encode(),
+        "user-data": (user_data or NO_USER_DATA).encode(),
+        "vendor-data": render_vendor_data().encode(),
+    }
+
+
+def render_meta_data(seed: Seed) -> dict[str, Any]:
+    return {
+        "instance-id": seed.instance,
+        "local-hostname": seed.hostname,
+        "public-keys": list(seed.ssh_keys),
+    }
+
+
+def render_network_config(nics: tuple[SeedNic, ...]) -> dict[str, Any]:
+    """Netplan's version 2. NICs are found by MAC; one without an address is brought up with none (and no DHCP)."""
+    return {"version": 2, "ethernets": {f"nic{number}": _render_nic(nic) for number, nic in enumerate(nics)}}
+
+
+def _render_nic(nic: SeedNic) -> dict[str, Any]:
+    config: dict[str, Any] = {"match": {"macaddress": nic.mac}, "dhcp4": False, "dhcp6": False}
+    if nic.address:
+        config["addresses"] = [nic.address]
+        if nic.gateway:
+            # Not `routes`: every cloud-init since 2017 and every renderer understands this one.
+            config["gateway4"] = nic.gateway
+        if nic.dns:
+            config["nameservers"] = {"addresses": list(nic.dns)}
+    return config
+
+
+def render_vendor_data() -> str:
+    """Two parts: root may log in by key (Debian's images forbid it), and the reporter of readiness. The user's
+    cloud-config wins over the first; nothing in it touches the second."""
+    parts = MIMEMultipart(boundary="covey-part")
+    for subtype, name, text in (
+        ("cloud-config", "covey-root.cfg", _yaml({"disable_root": False}, "#cloud-config\n")),
+        ("cloud-boothook", "covey-ready.sh", render_boothook()),
+    ):
+        part = MIMEText(text, subtype, "us-ascii")
+        part.add_header("Content-Disposition", "attachment", filename=name)
+        parts.attach(part)
+    return parts.as_string()
+
+
+def _yaml(value: dict[str, Any], first_line: str = "") -> str:
+    return first_line + str(yaml.safe_dump(json.loads(json.dumps(value)), sort_keys=False, allow_unicode=True))
+
+
+def _render_iso(files: dict[str, bytes]) -> bytes:
+    """An ISO 9660 with Rock Ridge and Joliet names."""
+    iso = pycdlib.PyCdlib()
+    iso.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=VOLUME)
+    for number, (name, content) in enumerate(sorted(files.items())):
+        iso.add_fp(io.BytesIO(content), len(content), f"/FILE{number}.;1", rr_name=name, joliet_path=f"/{name}")
+    out = io.BytesIO()
+    iso.write_fp(out)
+    iso.close()
+    return out.getvalue()
+
+
+def _read_iso(path: Path) -> dict[str, bytes]:
+    """The files that an ISO of ours holds, none when it is not one. (Two ISOs of the same files differ by their dates.)"""
+    iso = pycdlib.PyCdlib()
+    try:
+        iso.open(str(path))
+    except pycdlib.pycdlibexception.PyCdlibInvalidISO:
+        return {}
+    try:
+        names = [child.file_identifier().decode("utf-16-be") for child in iso.list_children(joliet_path="/") if child.is_file()]
+        files = {name: io.BytesIO() for name in names}
+        for name, out in files.items():
+            iso.get_file_from_iso_fp(out, joliet_path=f"/{name}")
+        return {name: out.getvalue() for name, out in files.items()}
+    finally:
+        iso.close()

@@ -1,0 +1,64 @@
+"""What Covey writes into a domain about itself: who defined it, from what, and as which start it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from covey.base.errors import Refused, check
+from covey.model.codec import decode, encode
+from covey.model.domain import Domain, DomainDisk
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Covey's mark on a domain: the start's generation, the defining job's tag, and the definition itself."""
+
+    generation: int
+    job: str
+    domain: Domain
+
+    @property
+    def digest(self) -> str:
+        return digest(self.domain)
+
+
+def digest(domain: Domain) -> str:
+    """Equal digests mean equal definitions."""
+    return hashlib.sha256(definition_text(domain).encode()).hexdigest()
+
+
+def definition_text(domain: Domain) -> str:
+    """The definition as one line of ASCII: it must pass through XML unharmed, whatever the title holds."""
+    return json.dumps(encode(domain), sort_keys=True, separators=(",", ":"))
+
+
+def parse_definition(data: dict[str, Any]) -> Domain:
+    """Raises BadInput when it is not one."""
+    return decode(Domain, data)
+
+
+def with_disk(domain: Domain, disk: DomainDisk) -> Domain:
+    """The definition with `disk` in its place; a disk of the same volume takes the new size. Raises Refused when the index or the
+    volume is in use otherwise."""
+    others = tuple(known for known in domain.disks if known.index != disk.index)
+    before = next((known for known in domain.disks if known.index == disk.index), None)
+    check(
+        before is None or before.volume.id == disk.volume.id,
+        Refused(
+            f"disk {disk.index} is another volume already" + (f" ({before.volume.id})" if before else ""),
+            f"instance {domain.instance}",
+            "detach it first, or use another index",
+        ),
+    )
+    check(
+        all(known.volume.id != disk.volume.id for known in others),
+        Refused(f"volume {disk.volume.id} is attached as another disk already", f"instance {domain.instance}"),
+    )
+    return replace(domain, disks=tuple(sorted((*others, disk), key=lambda known: known.index)))
+
+
+def without_disk(domain: Domain, index: int) -> Domain:
+    return replace(domain, disks=tuple(disk for disk in domain.disks if disk.index != index))

@@ -1,0 +1,210 @@
+"""Orders to libvirt, each for one guest and each to be given twice without harm. Blocking: called on the connection's threads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from xml.etree import ElementTree
+
+import libvirt
+
+from covey.base.errors import CoveyError, NoSpace, NotFound, Refused, StepFailed, check
+from covey.host.hypervisor.definition import Mark, with_disk, without_disk
+from covey.host.hypervisor.sighting import find, must_find
+from covey.host.hypervisor.xml import ALIAS, NAMESPACE, disk_target, render_disk, render_mark
+from covey.host.storage.protocol import Attachment
+from covey.model.domain import DomainDisk
+
+_NO_MEMORY = ("cannot allocate memory", "cannot set up guest memory", "out of memory")
+_NO_ROOM = ("no space left on device", "disk quota exceeded")
+_LIVE, _CONFIG = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
+
+
+def failure(error: Any, what: str, object: object) -> CoveyError:
+    """libvirt's refusal as an error of ours: want of memory or space as NoSpace, all else as StepFailed with its own words."""
+    words = str(error.get_error_message() or error)
+    if any(sign in words.lower() for sign in _NO_MEMORY):
+        return NoSpace(f"this machine has no memory for it: {words}", object, "use a smaller --memory, or stop another instance")
+    if any(sign in words.lower() for sign in _NO_ROOM):
+        return NoSpace(f"{what}: {words}", object, "make room where the file is")
+    return StepFailed(f"{what}: {words}", object)
+
+
+def define(connection: Any, instance: str, text: str) -> None:
+    """Raises Refused when a foreign domain has taken the name."""
+    try:
+        connection.defineXMLFlags(text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+    except libvirt.libvirtError as error:
+        if "already exists with uuid" in str(error):
+            raise Refused(f"libvirt has a domain of that name which Covey did not make: {error}", f"instance {instance}") from error
+        raise failure(error, "libvirt does not take the definition", f"instance {instance}") from error
+
+
+def undefine(connection: Any, instance: str, job: str) -> bool:
+    """Returns false for a domain that another job defined. Raises Refused while it runs."""
+    domain, mark = find(connection, instance)
+    if mark is None:
+        return True
+    if job and mark.job != job:
+        return False
+    check(not domain.isActive(), Refused("it runs, and is not removed while it does", f"instance {instance}", "stop it first"))
+    domain.undefineFlags(
+        libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+    )
+    return True
+
+
+def start(connection: Any, instance: str, generation: int) -> None:
+    """Start the guest as `generation`: written into the definition first, of which the running guest keeps a copy.
+    Raises NotFound, NoSpace, StepFailed."""
+    domain, mark = must_find(connection, instance)
+    try:
+        _write_mark(domain, replace(mark, generation=generation))
+        domain.create()
+    except libvirt.libvirtError as error:
+        raise failure(error, "it does not start", f"instance {instance}") from error
+
+
+def resume(connection: Any, instance: str) -> None:
+    """Let a paused guest run on: paused by hand, by its power management, or because its pool was full. Raises NotFound, StepFailed."""
+    domain, _ = must_find(connection, instance)
+    try:
+        if domain.state()[0] == libvirt.VIR_DOMAIN_PMSUSPENDED:
+            domain.pMWakeup()
+        else:
+            domain.resume()
+    except libvirt.libvirtError as error:
+        raise failure(error, "it is paused and does not run on", f"instance {instance}") from error
+
+
+def press_button(connection: Any, instance: str) -> None:
+    """The ACPI power button."""
+    domain, _ = find(connection, instance)
+    if domain is None:
+        return
+    try:
+        domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:  # it ended meanwhile
+            raise failure(error, "its power button cannot be pressed", f"instance {instance}") from error
+
+
+def cut(connection: Any, instance: str) -> None:
+    """End QEMU: by SIGTERM, so that it flushes what it holds, then by SIGKILL. Raises StepFailed when it does not end."""
+    domain, _ = find(connection, instance)
+    if domain is None:
+        return
+    try:
+        domain.destroy()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+            raise failure(error, "its QEMU does not end", f"instance {instance}") from error
+
+
+def attach(connection: Any, instance: str, disk: DomainDisk, attachment: Attachment) -> None:
+    """Raises NotFound, Refused for an index in use otherwise, StepFailed."""
+    domain, mark = must_find(connection, instance)
+    wanted = with_disk(mark.domain, disk)
+    text = render_disk(disk, attachment)
+    for which, known in _definitions(domain):
+        present = _find_disk(known, disk.index)
+        check(
+            present is None or _volume(present) == disk.volume.id,
+            Refused(f"its {disk_target(disk.index)} is another volume", f"instance {instance}", "detach that one first"),
+        )
+        if present is None:
+            try:
+                domain.attachDeviceFlags(text, which)
+            except libvirt.libvirtError as error:
+                if "No more available PCI slots" in str(error):
+                    raise Refused(
+                        "every free port of the running guest is used up", f"instance {instance}", "stop and start it, then add the disk"
+                    ) from error
+                raise failure(error, f"disk {disk.index} cannot be attached", f"instance {instance}") from error
+    _write_mark(domain, replace(mark, domain=wanted))
+
+
+def ask_to_let_go(connection: Any, instance: str, index: int) -> bool:
+    """Ask a running guest to give up a disk. Returns whether it has none such (any more)."""
+    domain, mark = find(connection, instance)
+    if mark is None or not domain.isActive():
+        return True
+    disk = _find_disk(_describe(domain, _LIVE), index)
+    if disk is None:
+        return True
+    try:
+        domain.detachDeviceFlags(ElementTree.tostring(disk, encoding="unicode"), _LIVE)
+    except libvirt.libvirtError as error:
+        pending = "in the process of unplug" in str(error)
+        over = error.get_error_code() in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_DEVICE_MISSING)
+        if not pending and not over:
+            raise failure(error, f"disk {index} cannot be detached", f"instance {instance}") from error
+    return has_let_go(connection, instance, index)
+
+
+def has_let_go(connection: Any, instance: str, index: int) -> bool:
+    domain, mark = find(connection, instance)
+    return mark is None or not domain.isActive() or _find_disk(_describe(domain, _LIVE), index) is None
+
+
+def detach_from_definition(connection: Any, instance: str, index: int) -> None:
+    """Raises StepFailed."""
+    domain, mark = find(connection, instance)
+    if mark is None:
+        return
+    disk = _find_disk(_describe(domain, _CONFIG), index)
+    if disk is not None:
+        try:
+            domain.detachDeviceFlags(ElementTree.tostring(disk, encoding="unicode"), _CONFIG)
+        except libvirt.libvirtError as error:
+            raise failure(error, f"disk {index} cannot be detached", f"instance {instance}") from error
+    _write_mark(domain, replace(mark, domain=without_disk(mark.domain, index)))
+
+
+def resize(connection: Any, instance: str, index: int, size: int) -> None:
+    """Raises NotFound for a disk that a running guest does not have, NoSpace, StepFailed."""
+    domain, mark = find(connection, instance)
+    if mark is None:
+        return
+    if domain.isActive():
+        if _find_disk(_describe(domain, _LIVE), index) is None:
+            raise NotFound(f"the running guest has no disk {index}", f"instance {instance}")
+        target = disk_target(index)
+        try:
+            if domain.blockInfo(target)[0] < size:
+                domain.blockResize(target, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+        except libvirt.libvirtError as error:
+            raise failure(error, f"disk {index} cannot be grown to {size} bytes", f"instance {instance}") from error
+    for disk in mark.domain.disks:
+        if disk.index == index and disk.volume.size < size:
+            grown = replace(disk, volume=replace(disk.volume, size=size))
+            _write_mark(domain, replace(mark, domain=with_disk(mark.domain, grown)))
+
+
+def _write_mark(domain: Any, mark: Mark) -> None:
+    domain.setMetadata(
+        libvirt.VIR_DOMAIN_METADATA_ELEMENT, render_mark(mark), "covey", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
+    )
+
+
+def _definitions(domain: Any) -> list[tuple[int, ElementTree.Element]]:
+    """What there is of the domain: its definition, and what runs if it does."""
+    which = [_CONFIG, _LIVE] if domain.isActive() else [_CONFIG]
+    return [(flag, _describe(domain, flag)) for flag in which]
+
+
+def _describe(domain: Any, which: int) -> ElementTree.Element:
+    text = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE if which == _CONFIG else 0)
+    return ElementTree.fromstring(text)  # noqa: S314  (libvirtd wrote it)
+
+
+def _find_disk(description: ElementTree.Element, index: int) -> ElementTree.Element | None:
+    return description.find(f"devices/disk/target[@dev='{disk_target(index)}']/..")
+
+
+def _volume(disk: ElementTree.Element) -> str:
+    alias = disk.find("alias")
+    return "" if alias is None else alias.get("name", "").removeprefix(ALIAS)

@@ -1,0 +1,219 @@
+"""What libvirt shows of the guests that are Covey's. Blocking: called on the connection's threads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import libvirt
+
+from covey.base.errors import BadInput, NotFound, Refused
+from covey.host.hypervisor import runs
+from covey.host.hypervisor.definition import Mark, parse_definition
+from covey.host.hypervisor.protocol import Usage
+from covey.host.hypervisor.runs import Run, Words
+from covey.host.hypervisor.xml import ALIAS, NAMESPACE
+from covey.model.domain import FoundDomain
+
+_GONE = (libvirt.VIR_ERR_NO_DOMAIN,)
+_PAUSED = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PMSUSPENDED)
+_REASONS = {
+    libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: "shutdown",
+    libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED: "destroyed",
+    libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED: "destroyed",
+    libvirt.VIR_DOMAIN_SHUTOFF_SAVED: "destroyed",
+    libvirt.VIR_DOMAIN_SHUTOFF_FROM_SNAPSHOT: "destroyed",
+    libvirt.VIR_DOMAIN_SHUTOFF_CRASHED: "crashed",
+    libvirt.VIR_DOMAIN_SHUTOFF_FAILED: "crashed",
+}
+_LOOKS = 5  # a run's file that changes under our eyes so often belongs to a guest that is being driven elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One look at a guest. `mark` is of the definition; `generation` of what runs; `run` as its file had it, with libvirt's view of
+    the same moment beside it. `ending`: the guest has powered off and QEMU is about to go."""
+
+    mark: Mark
+    active: bool
+    paused: bool
+    ending: bool
+    generation: int
+    reason: str
+    disks: tuple[str, ...]
+    run: Run
+    words: Words
+
+    @property
+    def instance(self) -> str:
+        return self.mark.domain.instance
+
+    @property
+    def told(self) -> Run:
+        """The run as it must be told."""
+        return runs.settle(self.run, self.active, self.generation, self.reason, self.words)
+
+
+def find(connection: Any, instance: str) -> tuple[Any, Mark | None]:
+    """libvirt's object and Covey's mark on it; (None, None) when there is none. Raises Refused for a domain without the mark (P4)."""
+    try:
+        domain = connection.lookupByUUIDString(instance)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in _GONE:
+            return None, None
+        raise
+    mark = read_mark(domain, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    if mark is None:
+        raise Refused(
+            "libvirt has a domain of that UUID which Covey did not make",
+            f"instance {instance}",
+            f"see `virsh dumpxml {instance}`; undefine it if it is of no use to anybody",
+        )
+    return domain, mark
+
+
+def find_mark(connection: Any, instance: str) -> Mark | None:
+    return find(connection, instance)[1]
+
+
+def must_find(connection: Any, instance: str) -> tuple[Any, Mark]:
+    """Raises NotFound when there is none, Refused for a foreign one."""
+    domain, mark = find(connection, instance)
+    if mark is None:
+        raise NotFound("the hypervisor has no such domain", f"instance {instance}", "define it first")
+    return domain, mark
+
+
+def read_mark(domain: Any, which: int) -> Mark | None:
+    """Covey's mark on the definition (VIR_DOMAIN_AFFECT_CONFIG) or the running guest (AFFECT_LIVE); None when it has none."""
+    try:
+        text = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE, which)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_OPERATION_INVALID):
+            return None  # no metadata of ours, or (for a running one) ended meanwhile; or it is transient, as Covey never makes one
+        raise
+    return parse_mark(text)
+
+
+def parse_mark(text: str) -> Mark | None:
+    """None when it is not a mark of Covey's making."""
+    element = ElementTree.fromstring(text)  # noqa: S314  (libvirtd wrote it)
+    try:
+        definition = parse_definition(json.loads(element.text or ""))
+        return Mark(int(element.get("generation", "0")), element.get("job", ""), definition)
+    except (ValueError, BadInput):
+        return None
+
+
+def look(connection: Any, instance: str, run_of: Callable[[str], Run], words_of: Callable[[str], Words]) -> Sighting | None:
+    """One guest; None when it is not defined. Raises Refused for a foreign one."""
+    domain, mark = find(connection, instance)
+    return _look(domain, mark, run_of, words_of) if mark else None
+
+
+def look_at_all(connection: Any, run_of: Callable[[str], Run], words_of: Callable[[str], Words]) -> tuple[Sighting, ...]:
+    sightings = []
+    for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT):
+        try:
+            mark = read_mark(domain, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+            if mark and (sighting := _look(domain, mark, run_of, words_of)):
+                sightings.append(sighting)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in _GONE:
+                raise
+    return tuple(sorted(sightings, key=lambda sighting: sighting.instance))
+
+
+def _look(domain: Any, mark: Mark, run_of: Callable[[str], Run], words_of: Callable[[str], Words]) -> Sighting:
+    """The run's file before and after libvirt's state: only when both are equal were they of one moment."""
+    instance = mark.domain.instance
+    run = run_of(instance)
+    for _ in range(_LOOKS):
+        state, reason = domain.state()
+        generation = mark.generation
+        active = state not in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
+        if active:
+            live = read_mark(domain, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            active, generation = live is not None, live.generation if live else 0
+        words = Words() if active else words_of(instance)
+        disks = volumes(domain.XMLDesc(0))
+        after = run_of(instance)
+        if after == run and (active or domain.state()[0] in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)):
+            break
+        run = after
+    return Sighting(
+        mark=mark,
+        active=active,
+        paused=state in _PAUSED and not (state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_STARTING_UP),
+        ending=state == libvirt.VIR_DOMAIN_SHUTDOWN,
+        generation=generation,
+        reason=_REASONS.get(reason, "unknown"),
+        disks=disks,
+        run=run,
+        words=words,
+    )
+
+
+def volumes(text: str) -> tuple[str, ...]:
+    """The volume ids of a domain's disks in index order."""
+    found = []
+    for disk in ElementTree.fromstring(text).iterfind("devices/disk[@device='disk']"):  # noqa: S314
+        target, alias = disk.find("target"), disk.find("alias")
+        if target is not None and alias is not None:
+            found.append((target.get("dev", ""), alias.get("name", "").removeprefix(ALIAS)))
+    return tuple(volume for _, volume in sorted(found))
+
+
+def found_domain(sighting: Sighting, runtime: Path) -> FoundDomain:
+    """What domains() tells of a guest."""
+    run = sighting.told
+    if sighting.active:
+        state, reason = ("paused" if sighting.paused else "running"), ""
+    else:
+        state, reason = ("crashed" if run.how == runs.CRASHED else "stopped"), run.how
+    return FoundDomain(
+        instance=sighting.instance,
+        state=state,
+        reason=reason,
+        generation=run.generation,
+        job=sighting.mark.job,
+        pid=read_pid(runtime, sighting.instance) if sighting.active else 0,
+        definition=sighting.mark.digest,
+        disks=sighting.disks,
+    )
+
+
+def read_pid(runtime: Path, instance: str) -> int:
+    """QEMU's pid as libvirtd keeps it, 0 when it does not run."""
+    try:
+        return int((runtime / "qemu" / f"{instance}.pid").read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def is_active(connection: Any, instance: str) -> bool:
+    domain, _ = find(connection, instance)
+    return bool(domain is not None and domain.isActive())
+
+
+def usage(connection: Any) -> tuple[Usage, ...]:
+    """CPU time and resident memory of every guest of ours that runs."""
+    found = []
+    for domain, figures in connection.getAllDomainStats(
+        libvirt.VIR_DOMAIN_STATS_CPU_TOTAL | libvirt.VIR_DOMAIN_STATS_BALLOON,
+        libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT,
+    ):
+        try:
+            mark = read_mark(domain, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() in _GONE:
+                continue
+            raise
+        if mark:
+            memory = figures.get("balloon.rss", figures.get("balloon.current", 0)) * 1024
+            found.append(Usage(mark.domain.instance, figures.get("cpu.time", 0) / 1e9, memory))
+    return tuple(sorted(found, key=lambda one: one.instance))

@@ -1,0 +1,40 @@
+"""The template `diskless`: guests that boot from a CD-ROM image or the network and keep nothing."""
+
+from __future__ import annotations
+
+from covey.base.errors import Refused
+from covey.host.storage.protocol import Attachment, Source
+from covey.model.pool import CAPABILITIES, Capability, FoundVolume, Place, Space, Volume
+
+
+class DisklessStorage:
+    """Everything about nothing: the pool is always there and always empty."""
+
+    @property
+    def capability(self) -> Capability:
+        return CAPABILITIES["diskless"]
+
+    async def ensure_pool(self, place: Place, job: str) -> None: ...
+
+    async def ensure_pool_absent(self, place: Place) -> None: ...
+
+    async def space(self, place: Place) -> Space:
+        return Space(0, 0)
+
+    async def ensure_volume(self, volume: Volume, job: str, source: Source | None) -> int:
+        raise _refused(volume)
+
+    async def ensure_size(self, volume: Volume, size: int) -> int:
+        raise _refused(volume)
+
+    async def ensure_volume_absent(self, volume: Volume, job: str = "") -> None: ...
+
+    async def volumes(self, place: Place) -> tuple[FoundVolume, ...]:
+        return ()
+
+    def attachment(self, volume: Volume) -> Attachment:
+        raise _refused(volume)
+
+
+def _refused(volume: Volume) -> Refused:
+    return Refused("a diskless pool holds no volumes", volume.id, "choose a pool of the template file")

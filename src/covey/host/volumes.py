@@ -1,0 +1,30 @@
+"""Facts of this machine about volumes, not policy: who must grow a file, where an image's clone comes from."""
+
+from __future__ import annotations
+
+from covey.base.errors import NotFound, require
+from covey.host.host import Host
+from covey.host.storage.protocol import Source
+from covey.model.pool import Volume
+
+
+async def ensure_volume(host: Host, volume: Volume, image: str, job: str) -> int:
+    """The volume exists, cloned from `image` when one is named; returns its real size. Raises NotFound when the image's file is
+    gone, and what the storage raises."""
+    source = None
+    if image:
+        facts = require(
+            await host.images.facts(image),
+            NotFound("its file is gone from this machine", f"image {image}", "remove the image and add it again"),
+        )
+        source = Source(host.images.path(image), facts.format, facts.size)
+    return await host.storage(volume.place).ensure_volume(volume, job, source)
+
+
+async def ensure_volume_size(host: Host, instance: str, disk: int, volume: Volume) -> int:
+    """Grow a volume where it can be grown: QEMU holds the file's lock while the guest runs, so then QEMU must do it."""
+    found = await host.hypervisor.domain(instance)
+    if found and found.state in ("running", "paused"):
+        await host.hypervisor.ensure_guest_size(instance, disk, volume.size)
+        return volume.size
+    return await host.storage(volume.place).ensure_size(volume, volume.size)

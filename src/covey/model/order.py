@@ -1,0 +1,126 @@
+"""What leader and agents say to each other (P9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from covey.model import codec
+from covey.model.domain import FoundDomain
+from covey.model.network import FoundNetwork, Network
+from covey.model.node import Telemetry
+from covey.model.pool import FoundVolume, Place
+from covey.model.step import Step
+
+Epoch = tuple[int, int]  # incarnation and epoch, compared in that order (S13)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A step to carry out, or to take back. `id` is `<job>.<step>`; `session` is the agent's process that it was meant for, so that
+    what was sent to a dead one has no effect on its successor. `secrets` are the values of the references that the step names."""
+
+    id: str
+    epoch: Epoch
+    session: str
+    step: Step
+    undo: bool = False
+    secrets: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        return f"{self.id}.undo" if self.undo else self.id
+
+    @property
+    def job(self) -> str:
+        """The tag of what the step makes (P4)."""
+        return self.id.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """How an agent introduces itself. `epoch` is the highest it has fsynced."""
+
+    node: str
+    session: str
+    epoch: Epoch
+    telemetry: Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What the leader has an agent look after: pools whose room it reports, by id, and networks it compares."""
+
+    pools: dict[str, Place]
+    networks: tuple[Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Everything of Covey's on a machine, for `cluster verify`. `problems` are what could not be looked at, a sentence each."""
+
+    domains: tuple[FoundDomain, ...]
+    volumes: tuple[FoundVolume, ...]
+    images: tuple[tuple[str, str], ...]
+    networks: tuple[FoundNetwork, ...]
+    seeds: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+@codec.family
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What an agent streams to the leader."""
+
+    kind: ClassVar[str] = ""
+
+    def __init_subclass__(cls, kind: str = "") -> None:
+        if kind:
+            cls.kind = kind
+        if cls.kind:
+            codec.member(Message, cls.kind, cls)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Message, kind="outcome"):
+    """How a task ended: `result` on success, else `error` (a CoveyError as JSON). Repeated until acknowledged."""
+
+    task: str
+    result: dict[str, Any]
+    error: dict[str, Any] | None
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(Message, kind="progress"):
+    task: str
+    text: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observation(Message, kind="observation"):
+    """The state of one instance's domain; `missing` when the machine has none. `ready_generation` 0: not ready yet."""
+
+    instance: str
+    state: str
+    reason: str
+    generation: int
+    pid: int
+    ready_generation: int = 0
+    ready_status: str = ""
+    ready_s: float = 0.0
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observed(Message, kind="observed-all"):
+    """Every domain of the machine, sent when a stream begins: what is not in it is missing."""
+
+    observations: tuple[Observation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Telling(Message, kind="telemetry"):
+    telemetry: Telemetry

@@ -1,0 +1,72 @@
+"""Requests on disks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from covey.base.errors import BadInput, check
+from covey.base.units import humane_size
+from covey.model.names import check_name
+from covey.model.request import Request
+
+SMALLEST_DISK = 2**20
+LARGEST_DISK = 2**46  # 64 TiB: beyond what the file systems of these machines hold
+MOST_DISKS = 24
+
+
+def check_disk_size(size: int, object: str) -> None:
+    check(
+        SMALLEST_DISK <= size <= LARGEST_DISK,
+        BadInput(f"a disk of {humane_size(size)} cannot be", object, "disks are between 1M and 64T"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddDisk(Request, kind="disk.add"):
+    instance: str
+    size: int
+    pool: str = ""
+    format: str = ""
+
+    def check(self) -> None:
+        check_name(self.instance, "instance")
+        check_disk_size(self.size, "size")
+        if self.pool:
+            check_name(self.pool, "pool")
+        check(self.format in ("", "qcow2", "raw"), BadInput(f"{self.format[:40]!r} is no disk format", "format"))
+
+    @property
+    def title(self) -> str:
+        return f"disk add {self.instance} {humane_size(self.size)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowDisk(Request, kind="disk.grow"):
+    """Absolute size, so that repeating it changes nothing."""
+
+    instance: str
+    disk: int
+    size: int
+
+    def check(self) -> None:
+        check_name(self.instance, "instance")
+        check(0 <= self.disk < MOST_DISKS, BadInput(f"there is no disk {self.disk}", "disk"))
+        check_disk_size(self.size, "size")
+
+    @property
+    def title(self) -> str:
+        return f"disk grow {self.instance} {self.disk} to {humane_size(self.size)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveDisk(Request, kind="disk.remove"):
+    instance: str
+    disk: int
+
+    def check(self) -> None:
+        check_name(self.instance, "instance")
+        check(0 <= self.disk < MOST_DISKS, BadInput(f"there is no disk {self.disk}", "disk"))
+
+    @property
+    def title(self) -> str:
+        return f"disk remove {self.instance} {self.disk}"

@@ -1,0 +1,56 @@
+"""Steps: one class per end state (DESIGN section 1.2), registered by kind and version (P14)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from covey.model import codec
+
+Role = Literal["undoable", "pivot", "forward"]
+UNDOABLE: Role = "undoable"
+PIVOT: Role = "pivot"
+FORWARD: Role = "forward"
+
+
+@dataclass(frozen=True, slots=True)
+class ResultOf:
+    """A fact that an earlier step will return: `field` of the result of step number `step` (from 0)."""
+
+    step: int
+    field: str
+
+
+@codec.family
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """An end state on one node. The docstring of each kind is its meaning, and is what `job info` prints.
+
+    `object` is what the agent's mutex is held on ("instance/<id>"): one call at a time per object (P9)."""
+
+    kind: ClassVar[str] = ""
+    role: ClassVar[Role] = FORWARD
+    node: str
+
+    def __init_subclass__(cls, kind: str = "", role: Role = FORWARD) -> None:
+        if kind:
+            cls.kind = kind
+            cls.role = role
+        if cls.kind:
+            codec.member(Step, cls.kind, cls)
+
+    @property
+    def object(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def title(self) -> str:
+        """One line for people: "volume 20G of web1 on n1"."""
+        raise NotImplementedError
+
+
+def step_kinds() -> dict[str, type[Step]]:
+    """Every kind of step of this release."""
+    import covey.model.steps  # noqa: F401  (its modules register the kinds)
+
+    return dict(codec.members(Step))

@@ -1,0 +1,108 @@
+"""Steps on disks and their volumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from covey.base.units import humane_size
+from covey.model.domain import DomainDisk
+from covey.model.pool import Volume
+from covey.model.step import FORWARD, UNDOABLE, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureVolume(Step, kind="volume@1", role=UNDOABLE):
+    """The volume exists on the node with at least its size: empty, or a clone of `image` when one is named. Returns `size`."""
+
+    volume: Volume
+    image: str  # id, or "" for an empty volume
+
+    @property
+    def object(self) -> str:
+        return f"volume/{self.volume.id}"
+
+    @property
+    def title(self) -> str:
+        return f"volume {humane_size(self.volume.size)} {self.volume.format}" + (" cloned from the image" if self.image else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureVolumeSize(Step, kind="volume-size@1", role=FORWARD):
+    """The volume has at least its size. Never shrinks. While the instance runs, QEMU holds the file's lock and grows it. Returns `size`."""
+
+    instance: str
+    disk: int
+    volume: Volume
+
+    @property
+    def object(self) -> str:
+        return f"instance/{self.instance}"
+
+    @property
+    def title(self) -> str:
+        return f"volume of disk {self.disk} grown to {humane_size(self.volume.size)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureGuestSeesSize(Step, kind="guest-sees-size@1", role=FORWARD):
+    """A running guest's disk shows at least `size` bytes; holds also while the guest is stopped."""
+
+    instance: str
+    disk: int
+    size: int
+
+    @property
+    def object(self) -> str:
+        return f"instance/{self.instance}"
+
+    @property
+    def title(self) -> str:
+        return f"guest sees disk {self.disk} of {humane_size(self.size)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureVolumeAbsent(Step, kind="volume-absent@1", role=FORWARD):
+    """The volume is gone from the node."""
+
+    volume: Volume
+
+    @property
+    def object(self) -> str:
+        return f"volume/{self.volume.id}"
+
+    @property
+    def title(self) -> str:
+        return f"volume {humane_size(self.volume.size)} removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureDiskAttached(Step, kind="disk-attached@1", role=UNDOABLE):
+    """The disk is in the domain's definition and, when the domain runs, in the guest."""
+
+    instance: str
+    disk: DomainDisk
+
+    @property
+    def object(self) -> str:
+        return f"instance/{self.instance}"
+
+    @property
+    def title(self) -> str:
+        return f"disk {self.disk.index} attached"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureDiskDetached(Step, kind="disk-detached@1", role=FORWARD):
+    """The disk is neither in the domain's definition nor in the guest."""
+
+    instance: str
+    disk: int
+    timeout_s: float
+
+    @property
+    def object(self) -> str:
+        return f"instance/{self.instance}"
+
+    @property
+    def title(self) -> str:
+        return f"disk {self.disk} detached"

@@ -1,0 +1,105 @@
+"""Steps on instances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from covey.model.domain import Domain
+from covey.model.seed import Seed
+from covey.model.step import FORWARD, UNDOABLE, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureSeed(Step, kind="seed@1", role=UNDOABLE):
+    """The instance's cloud-init seed is on the node. User-data is fetched by its reference `secret`, never part of the plan (P13)."""
+
+    seed: Seed
+    secret: str  # "" for none
+
+    @property
+    def object(self) -> str:
+        return f"instance/{self.seed.instance}"
+
+    @property
+    def title(self) -> str:
+        return "cloud-init seed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureDefined(Step, kind="defined@1", role=UNDOABLE):
+    """The domain is known to the node's hypervisor as described."""
+
+    domain: Domain
+
+    @property
+    def object(self) -> str:
+        return f"instance/{self.domain.instance}"
+
+    @property
+    def title(self) -> str:
+        return "domain defined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureRunning(Step, kind="running@1", role=UNDOABLE):
+    """The domain runs; unless it did already, as the start `generation`. Returns `pid`."""
+
+    instance: str
+    generation: int
+
+    @property
+    def object(self) -> str:
+        return f"instance/{self.instance}"
+
+    @property
+    def title(self) -> str:
+        return "running"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureGeneration(Step, kind="generation@1", role=FORWARD):
+    """The domain runs, and its run began as the start `generation` or later; an older run is ended first, asked over ACPI for
+    `graceful_s` seconds and then cut. Returns `pid`."""
+
+    instance: str
+    generation: int
+    graceful_s: float
+
+    @property
+    def object(self) -> str:
+        return f"instance/{self.instance}"
+
+    @property
+    def title(self) -> str:
+        return "running anew"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureStopped(Step, kind="stopped@1", role=FORWARD):
+    """The domain does not run: asked over ACPI for `graceful_s` seconds, then cut. Returns `cut`."""
+
+    instance: str
+    graceful_s: float
+
+    @property
+    def object(self) -> str:
+        return f"instance/{self.instance}"
+
+    @property
+    def title(self) -> str:
+        return "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureInstanceAbsent(Step, kind="instance-absent@1", role=FORWARD):
+    """Neither domain, seed nor socket of the instance is left on the node; its volumes are. Its console log is removed too."""
+
+    instance: str
+
+    @property
+    def object(self) -> str:
+        return f"instance/{self.instance}"
+
+    @property
+    def title(self) -> str:
+        return "domain and seed removed"

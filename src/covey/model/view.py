@@ -1,0 +1,256 @@
+"""The ClusterView: all records of one revision, immutable, with the indexes that planners and reads need.
+
+A change makes a new view that shares what it did not touch. Everything a planner may know is here (P6); `telemetry` is beside the records
+and is never the ground of a safety decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from covey.base.errors import NotFound, Refused, check, require
+from covey.model.cluster import Cluster
+from covey.model.image import Image
+from covey.model.instance import Instance, Observed
+from covey.model.job import Debris, Job, Leadership, PlanRecord
+from covey.model.network import Network
+from covey.model.node import Node, Telemetry
+from covey.model.pool import Pool, Space
+from covey.model.record import COLLECTIONS, PREFIX, Record
+from covey.model.token import Token
+
+R = TypeVar("R")
+Held = tuple[int, Any]  # the revision that wrote a record (0: planned, not yet committed), and the record
+_NAMED = ("node", "pool", "image", "network", "instance", "token")
+_EMPTY: dict[str, Held] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    revision: int = 0
+    collections: Mapping[str, Mapping[str, Held]] = field(default_factory=lambda: {name: {} for name in COLLECTIONS})
+    names: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: {name: {} for name in _NAMED})
+    macs: Mapping[str, str] = field(default_factory=dict)  # MAC -> instance id
+    addresses: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # network id -> address -> instance id
+    memory_used: Mapping[str, int] = field(default_factory=dict)  # node id -> bytes of what runs or shall run there
+    claimed: Mapping[str, int] = field(default_factory=dict)  # "node/pool" -> bytes of running plans
+    telemetry: Mapping[str, Telemetry] = field(default_factory=dict)
+
+    # --- reading -------------------------------------------------------------------------------------------------------------------
+    def all(self, collection: str, cls: type[R]) -> Iterator[R]:
+        """Every record of a collection, unordered."""
+        for _, record in self.collections[collection].values():
+            yield record
+
+    def find(self, collection: str, id: str) -> Any | None:
+        held = self.collections[collection].get(id)
+        return held[1] if held else None
+
+    def revision_of(self, collection: str, id: str) -> int:
+        """The revision that wrote a record; 0 when it is absent."""
+        held = self.collections[collection].get(id)
+        return held[0] if held else 0
+
+    def named(self, collection: str, name: str) -> Any | None:
+        id = self.names[collection].get(name)
+        return self.find(collection, id) if id else None
+
+    def _get(self, collection: str, name: str) -> Any:
+        record = self.named(collection, name)
+        if record is None:
+            close = get_close_matches(name, list(self.names[collection])[:2000], 1)
+            hint = f"did you mean {close[0]}?" if close else f"see: covey {collection} list"
+            raise NotFound(f"there is no {collection} of that name", f"{collection} {name[:80]}", hint)
+        return record
+
+    @property
+    def is_initialised(self) -> bool:
+        return "cluster" in self.collections["cluster"]
+
+    def check_initialised(self) -> None:
+        """Raises Refused before `cluster init`."""
+        check(self.is_initialised, Refused("there is no cluster here yet", "cluster", "make one: covey cluster init NAME"))
+
+    @property
+    def cluster(self) -> Cluster:
+        """Raises Refused before `cluster init`."""
+        self.check_initialised()
+        cluster: Cluster = self.collections["cluster"]["cluster"][1]
+        return cluster
+
+    def node(self, name: str) -> Node:
+        node: Node = self._get("node", name)
+        return node
+
+    def pool(self, name: str) -> Pool:
+        pool: Pool = self._get("pool", name)
+        return pool
+
+    def image(self, name: str) -> Image:
+        image: Image = self._get("image", name)
+        return image
+
+    def network(self, name: str) -> Network:
+        network: Network = self._get("network", name)
+        return network
+
+    def instance(self, name: str) -> Instance:
+        instance: Instance = self._get("instance", name)
+        return instance
+
+    def token(self, name: str) -> Token:
+        token: Token = self._get("token", name)
+        return token
+
+    def observed(self, instance: str) -> Observed:
+        """What was last seen of an instance; before its first report, "unknown"."""
+        observed: Observed | None = self.find("observed", instance)
+        return observed or Observed(instance, "unknown", 0.0)
+
+    def node_by_id(self, id: str) -> Node:
+        node: Node | None = self.find("node", id)
+        return require(node, NotFound("there is no node of that id", f"node {id}"))
+
+    def pool_by_id(self, id: str) -> Pool:
+        pool: Pool | None = self.find("pool", id)
+        return require(pool, NotFound("there is no pool of that id", f"pool {id}"))
+
+    @property
+    def instances(self) -> Iterator[Instance]:
+        return self.all("instance", Instance)
+
+    @property
+    def jobs(self) -> Iterator[Job]:
+        return self.all("job", Job)
+
+    def plan(self, job: int) -> PlanRecord | None:
+        return self.find("plan", f"{job:010d}")
+
+    @property
+    def debris(self) -> Iterator[Debris]:
+        return self.all("debris", Debris)
+
+    @property
+    def leadership(self) -> Leadership | None:
+        return self.find("leadership", "leader")
+
+    def space(self, node: str, pool: Pool) -> Space | None:
+        """Room in a pool with what running plans claim counted as used; None when its node has not said."""
+        telemetry = self.telemetry.get(node)
+        space = telemetry.pools.get(pool.id) if telemetry else None
+        return Space(space.size, space.free - self.claimed.get(f"{node}/{pool.id}", 0)) if space else None
+
+    # --- changing ------------------------------------------------------------------------------------------------------------------
+    def apply(self, changes: Iterable[tuple[str, Record | None]], revision: int, written: int | None = None) -> ClusterView:
+        """The view after `changes` (key and record, None when deleted), now of `revision`. `written` is what the records' own revision
+        becomes (0 for what is only planned); by default `revision`."""
+        edit = _Edit(self)
+        for key, record in changes:
+            collection, _, id = key[len(PREFIX) :].partition("/")
+            edit.change(collection, id, record, revision if written is None else written)
+        return edit.finish(revision)
+
+    @staticmethod
+    def of(records: Iterable[tuple[str, Record, int]], revision: int) -> ClusterView:
+        """The view of a whole listing: key, record and the revision that wrote it."""
+        edit = _Edit(ClusterView())
+        for key, record, written in records:
+            collection, _, id = key[len(PREFIX) :].partition("/")
+            edit.change(collection, id, record, written)
+        return edit.finish(revision)
+
+    def with_telemetry(self, node: str, telemetry: Telemetry | None) -> ClusterView:
+        merged = {**self.telemetry, node: telemetry} if telemetry else {k: v for k, v in self.telemetry.items() if k != node}
+        return replace(self, telemetry=merged)
+
+
+class _Edit:
+    """One change of a view: copies each mapping when it is first written to."""
+
+    def __init__(self, view: ClusterView) -> None:
+        self.view = view
+        self.collections = dict(view.collections)
+        self.names = dict(view.names)
+        self.addresses = dict(view.addresses)
+        self.macs: dict[str, str] | None = None
+        self.memory: dict[str, int] | None = None
+        self.claimed: dict[str, int] | None = None
+        self.owned: set[str] = set()
+
+    def finish(self, revision: int) -> ClusterView:
+        view = self.view
+        return ClusterView(
+            revision,
+            self.collections,
+            self.names,
+            view.macs if self.macs is None else self.macs,
+            self.addresses,
+            view.memory_used if self.memory is None else self.memory,
+            view.claimed if self.claimed is None else self.claimed,
+            view.telemetry,
+        )
+
+    def change(self, collection: str, id: str, record: Any, revision: int) -> None:
+        held = self._own(self.collections, collection, "records")
+        before = held.get(id)
+        if record is None:
+            held.pop(id, None)
+        else:
+            held[id] = (revision, record)
+        old = before[1] if before else None
+        if collection in _NAMED:
+            self._index_name(collection, old, record)
+        if collection == "instance":
+            self._index_instance(old, record)
+        elif collection == "plan":
+            self._index_claims(old, record)
+
+    def _own(self, table: dict[str, Any], name: str, what: str) -> dict[str, Any]:
+        """The inner mapping `name` of `table`, copied once."""
+        if f"{what}/{name}" not in self.owned:
+            self.owned.add(f"{what}/{name}")
+            table[name] = dict(table.get(name, _EMPTY))
+        inner: dict[str, Any] = table[name]
+        return inner
+
+    def _index_name(self, collection: str, old: Any, new: Any) -> None:
+        if old and new and old.name == new.name and old.id == new.id:
+            return
+        names = self._own(self.names, collection, "names")
+        if old and names.get(old.name) == old.id:
+            del names[old.name]
+        if new:
+            names[new.name] = new.id
+
+    def _index_instance(self, old: Instance | None, new: Instance | None) -> None:
+        if old is None or new is None or old.nics != new.nics:
+            for nic in old.nics if old else ():
+                self._macs().pop(nic.mac, None)
+                if nic.address:
+                    self._own(self.addresses, nic.network, "addresses").pop(nic.address, None)
+            owner = new.id if new else ""
+            for nic in new.nics if new else ():
+                self._macs()[nic.mac] = owner
+                if nic.address:
+                    self._own(self.addresses, nic.network, "addresses")[nic.address] = owner
+        for instance, sign in ((old, -1), (new, 1)):
+            if instance and instance.desired == "running":
+                if self.memory is None:
+                    self.memory = dict(self.view.memory_used)
+                self.memory[instance.node] = self.memory.get(instance.node, 0) + sign * instance.memory
+
+    def _index_claims(self, old: PlanRecord | None, new: PlanRecord | None) -> None:
+        for plan, sign in ((old, -1), (new, 1)):
+            for claim in plan.plan.claims if plan else ():
+                if self.claimed is None:
+                    self.claimed = dict(self.view.claimed)
+                place = f"{claim.node}/{claim.pool}"
+                self.claimed[place] = self.claimed.get(place, 0) + sign * claim.amount
+
+    def _macs(self) -> dict[str, str]:
+        if self.macs is None:
+            self.macs = dict(self.view.macs)
+        return self.macs

@@ -1,0 +1,80 @@
+"""Choosing a node for a new instance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from covey.base.errors import NoSpace, Unavailable, check, require
+from covey.base.units import humane_size
+from covey.model.node import Node
+from covey.model.pool import FLOOR_BYTES, FLOOR_FRACTION, Pool
+from covey.model.view import ClusterView
+
+HOST_RESERVE = 512 * 2**20  # bytes of memory that stay with the machine itself
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is asked of a pool: `amount` bytes that will really be written at once."""
+
+    pool: Pool
+    amount: int
+
+
+def memory_free(view: ClusterView, node: Node) -> int:
+    """Bytes of memory on a node that no instance there may use; negative when too much was promised."""
+    telemetry = view.telemetry.get(node.id)
+    total = telemetry.memory if telemetry else 0
+    return total - HOST_RESERVE - view.memory_used.get(node.id, 0)
+
+
+def check_memory(view: ClusterView, node: Node, memory: int, object: object) -> None:
+    """Raises NoSpace when `memory` bytes more do not fit."""
+    free = memory_free(view, node)
+    check(
+        memory <= free,
+        NoSpace(
+            f"{humane_size(memory)} of memory asked, {humane_size(max(free, 0))} not yet promised on {node.name}",
+            object,
+            f"take less memory, or stop something there: covey instance list --filter node={node.name}",
+        ),
+    )
+
+
+def check_room(view: ClusterView, node: Node, room: Room, object: object) -> None:
+    """Raises NoSpace when a pool would be left with less than its floor, Unavailable when the pool's room is not known."""
+    if not room.pool.capability.holds_volumes:
+        return
+    space = require(
+        view.space(node.id, room.pool),
+        Unavailable(f"its room on {node.name} is not known", room.pool, "is its directory there? covey cluster verify"),
+    )
+    floor = max(int(space.size * FLOOR_FRACTION), FLOOR_BYTES)
+    check(
+        space.free - room.amount >= floor,
+        NoSpace(
+            f"pool {room.pool.name} on {node.name} has {humane_size(max(space.free, 0))} free, {humane_size(room.amount)} is asked, "
+            f"and {humane_size(floor)} must stay free",
+            object,
+            "remove something, use another pool (covey pool list), or give the pool a larger disk",
+        ),
+    )
+
+
+def choose_node(view: ClusterView, memory: int, rooms: tuple[Room, ...], object: object) -> tuple[Node, str]:
+    """The node with most memory left among those with room, and the sentence why. Raises NoSpace or Unavailable with the reason of
+    the node that came closest."""
+    nodes = sorted(view.all("node", Node), key=lambda node: (-memory_free(view, node), node.name))
+    refusal: NoSpace | Unavailable | None = None
+    for node in nodes:
+        try:
+            check_memory(view, node, memory, object)
+            for room in rooms:
+                check_room(view, node, room, object)
+        except (NoSpace, Unavailable) as error:
+            refusal = refusal or error
+            continue
+        telemetry = view.telemetry[node.id]
+        left = f"{humane_size(memory_free(view, node))} of {humane_size(telemetry.memory)} memory not yet promised"
+        return node, f"{node.name} has {left}" if len(nodes) == 1 else f"{node.name} has most: {left}"
+    raise require(refusal, Unavailable("the cluster has no node", object))

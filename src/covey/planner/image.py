@@ -1,0 +1,96 @@
+"""Verbs of images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from covey.base.errors import Refused, Unavailable, check
+from covey.model.image import Image, Recipe
+from covey.model.node import Node
+from covey.model.plan import Plan, Uses, delete, put
+from covey.model.requests.image import AddImage, BuildImage, RemoveImage
+from covey.model.step import ResultOf, Step
+from covey.model.steps.image import EnsureImageAbsent, EnsureImageBuilt, EnsureImageFetched
+from covey.model.view import ClusterView
+from covey.planner.drawing import draw_uuid
+from covey.planner.registry import plans
+
+_FACTS = {field: ResultOf(0, field) for field in ("format", "size", "file_size", "sha256")}
+
+
+@plans(AddImage)
+def add(view: ClusterView, request: AddImage) -> Plan:
+    """Fetch an image from a file or a URL. Raises Refused when the name is taken."""
+    image = Image(draw_uuid(request, "image"), request.name, request.source, "adding", request.now, notes=request.notes)
+    step = EnsureImageFetched(node=_node(view, image).id, image=image.id, source=request.source, sha256=request.sha256.lower())
+    warnings = (
+        ()
+        if request.sha256 or not request.source.startswith("http:")
+        else ("fetched by plain HTTP and without --sha256: anybody on the way could change it",)
+    )
+    return _making(view, image, step, f"fetch image {image.name} from {request.source}", warnings)
+
+
+@plans(BuildImage)
+def build(view: ClusterView, request: BuildImage) -> Plan:
+    """Build a golden image. Raises Refused when the name is taken."""
+    recipe = Recipe(request.suite, request.packages, request.hooks, request.size, request.mirror)
+    image = Image(
+        draw_uuid(request, "image"),
+        request.name,
+        f"built: {request.suite}",
+        "adding",
+        request.now,
+        recipe=recipe,
+        notes=request.notes,
+    )
+    step = EnsureImageBuilt(node=_node(view, image).id, image=image.id, recipe=recipe)
+    extra = f" with {len(request.packages)} packages more" if request.packages else ""
+    return _making(view, image, step, f"build image {image.name} from Debian {request.suite}{extra}", ())
+
+
+def _making(view: ClusterView, image: Image, step: Step, summary: str, warnings: tuple[str, ...]) -> Plan:
+    view.check_initialised()
+    check(not view.named("image", image.name), Refused("the name is taken", image, "see: covey image list"))
+    return Plan(
+        summary,
+        (step,),
+        Uses(exclusive=(f"image/{image.id}",)),
+        warnings=warnings,
+        begin=(put(image),),
+        success=(put(replace(image, state="ready"), **_FACTS),),
+        undone=(delete(image),),
+    )
+
+
+def _node(view: ClusterView, image: Image) -> Node:
+    nodes = sorted(view.all("node", Node), key=lambda node: node.name)
+    check(nodes, Unavailable("the cluster has no node", image))
+    return nodes[0]
+
+
+@plans(RemoveImage)
+def remove(view: ClusterView, request: RemoveImage) -> Plan:
+    """Raises Refused while a disk is a clone of it or an instance has it as CD-ROM, naming the users."""
+    image = view.image(request.image)
+    users = sorted(i.name for i in view.instances if i.iso == image.id or any(disk.image == image.id for disk in i.disks))
+    check(
+        not users,
+        Refused(
+            f"{len(users)} instances are made from it: {', '.join(users[:5])}" + (" ..." if len(users) > 5 else ""),
+            image,
+            "their disks read from it; remove them first",
+        ),
+    )
+    check(image.state != "adding", Refused("it is being made", image, "cancel its job: covey job list"))
+    return Plan(
+        f"remove {image}",
+        tuple(
+            EnsureImageAbsent(node=node.id, image=image.id) for node in sorted(view.all("node", Node), key=lambda node: node.name)
+        ),
+        Uses(exclusive=(f"image/{image.id}",)),
+        begin=(put(replace(image, state="removing")),),
+        undone=(put(image),),
+        success=(delete(image),),
+        repair=f"covey image remove {image.name}",
+    )

@@ -1,0 +1,71 @@
+"""Verbs of pools."""
+
+from __future__ import annotations
+
+from covey.base.errors import Refused, check
+from covey.model.node import Node
+from covey.model.plan import Plan, Uses, delete, put
+from covey.model.pool import CAPABILITIES, Place, Pool
+from covey.model.requests.pool import AddPool, RemovePool
+from covey.model.steps.pool import EnsurePool, EnsurePoolAbsent
+from covey.model.view import ClusterView
+from covey.planner.drawing import draw_uuid
+from covey.planner.registry import plans
+
+
+@plans(AddPool)
+def add(view: ClusterView, request: AddPool) -> Plan:
+    """Make a pool on every node. Raises Refused for a name or a path that is taken."""
+    view.check_initialised()
+    check(
+        not view.named("pool", request.name),
+        Refused("the name is taken", f"pool {request.name}", "see: covey pool list"),
+    )
+    for other in view.all("pool", Pool):
+        check(
+            not request.path or not _overlap(request.path, other.place.path),
+            Refused(
+                f"{request.path} and {other.place.path} of {other} lie within each other",
+                f"pool {request.name}",
+                "choose another directory",
+            ),
+        )
+    template = CAPABILITIES[request.template]
+    pool_format = request.format or (template.formats[0] if template.formats else "")
+    pool = Pool(draw_uuid(request, "pool"), request.name, Place(request.template, request.path), pool_format, request.now)
+    return Plan(
+        f"make pool {pool.name}" + (f" in {request.path}" if request.path else ""),
+        tuple(EnsurePool(node=node.id, pool=pool.id, place=pool.place) for node in _nodes(view)),
+        Uses(exclusive=(f"pool/{pool.id}", f"pool-path/{request.path}")),
+        success=(put(pool),),
+    )
+
+
+@plans(RemovePool)
+def remove(view: ClusterView, request: RemovePool) -> Plan:
+    """Give a pool up. Raises Refused while a disk lies in it, naming the instances."""
+    pool = view.pool(request.pool)
+    users = sorted(i.name for i in view.instances if any(disk.pool == pool.id for disk in i.disks))
+    check(
+        not users,
+        Refused(
+            f"{len(users)} instances have disks in it: {', '.join(users[:5])}" + (" ..." if len(users) > 5 else ""),
+            pool,
+            "remove those disks first",
+        ),
+    )
+    return Plan(
+        f"give up {pool}",
+        tuple(EnsurePoolAbsent(node=node.id, pool=pool.id, place=pool.place) for node in _nodes(view)),
+        Uses(exclusive=(f"pool/{pool.id}",)),
+        success=(delete(pool),),
+        repair=f"covey pool remove {pool.name}",
+    )
+
+
+def _nodes(view: ClusterView) -> list[Node]:
+    return sorted(view.all("node", Node), key=lambda node: node.name)
+
+
+def _overlap(one: str, other: str) -> bool:
+    return bool(other) and (f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/"))
