@@ -94,6 +94,19 @@ async def test_a_missing_program_is_unavailable_and_named() -> None:
         await run(("covey-no-such-program", "--version"), timeout_s=20)
 
 
+async def test_a_file_that_is_no_program_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no program")
+    with pytest.raises(Unavailable, match="may not be started"):
+        await run((str(tmp_path / "text"),), timeout_s=20)
+
+
+async def test_a_missing_directory_is_not_mistaken_for_a_missing_program(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for cwd in (tmp_path / "absent", tmp_path / "file"):
+        with pytest.raises(Unavailable, match=str(cwd)):
+            await run(("env",), timeout_s=20, cwd=cwd)
+
+
 async def test_a_command_that_takes_too_long_is_killed_with_its_children() -> None:
     lines: list[str] = []
     with pytest.raises(StepFailed, match=r"(?s)image x: .* did not end within 2 s and was killed"):

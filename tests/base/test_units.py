@@ -33,13 +33,13 @@ def test_a_size_is_what_people_mean_by_it(text: str | int, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "G", "20X", "-1G", "1e3", "20G\n20G", "٢G", "1,5G", "0x10", "1.G", "20 G B"])
+@pytest.mark.parametrize("text", ["", "G", "20X", "-1G", "1e3", "20G\n20G", "٢G", "1,5G", "0x10", "1.G", "20 G B", "9" * 5000, "9" * 400 + ".5P"])
 def test_what_is_no_size_is_bad_input(text: str) -> None:
     with pytest.raises(BadInput, match="disk 0"):
         parse_size(text, "disk 0")
 
 
-@pytest.mark.parametrize("size", [-1, LARGEST_SIZE + 1, "1025P", "9" * 400])
+@pytest.mark.parametrize("size", [-1, LARGEST_SIZE + 1, "1025P", "9" * 30])
 def test_a_size_out_of_range_is_bad_input(size: str | int) -> None:
     with pytest.raises(BadInput, match="out of range"):
         parse_size(size)
@@ -73,7 +73,7 @@ def test_a_duration_is_what_people_mean_by_it(text: str | float, seconds: float)
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "m", "-5s", "5 weeks", "1h30m", "1e9", "٣m", "inf", "nan"])
+@pytest.mark.parametrize("text", ["", "m", "-5s", "5 weeks", "1h30m", "1e9", "٣m", "inf", "nan", "9" * 400 + ".5d"])
 def test_what_is_no_duration_is_bad_input(text: str) -> None:
     with pytest.raises(BadInput):
         parse_duration(text)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -552,6 +553,19 @@ async def test_a_cancelled_copy_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await copying
     assert list((Path(bench.place.path) / "volumes").iterdir()) == []
+
+
+async def test_without_the_tool_nothing_is_made_and_its_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = FileBench(tmp_path, "qcow2")
+    storage = await with_pool(bench)
+    setpriv = shutil.which("setpriv")
+    assert setpriv
+    (tmp_path / "setpriv").symlink_to(setpriv)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Unavailable, match="qemu-img") as answer:
+        await storage.ensure_volume(a_volume(bench), "job-2", None)
+    assert "qemu-utils" in answer.value.hint
+    assert await storage.volumes(bench.place) == ()
 
 
 # ---- a volume in use ----

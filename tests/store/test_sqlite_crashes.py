@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from writing_child import RESERVE, expected
-
 from covey.base.clock import SystemClock
 from covey.store.protocol import Batch
 from covey.store.sqlite import SqliteStore
+from tests.store.writing_child import RESERVE, expected
 
 CHILD = Path(__file__).with_name("writing_child.py")
 

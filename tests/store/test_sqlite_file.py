@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import statistics
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from covey.base.clock import SystemClock
 from covey.base.errors import NotFound, Refused, Unavailable
 from covey.store.protocol import Delete, Put
 from covey.store.sqlite import SqliteStore
+from covey.store.sqlite_file import open_writer
 
 RESERVE = 2**16
 
@@ -136,14 +136,28 @@ async def test_a_newer_schema_is_refused(path: Path) -> None:
     await assert_refused_untouched(path, "newer Covey")
 
 
-async def test_a_damaged_database_is_refused(path: Path) -> None:
-    async with opened(path) as store:
-        await asyncio.gather(*(store.txn([], [Put(f"k{number}", bytes(3_000))]) for number in range(100)))
-    with path.open("r+b") as file:
-        for page in range(3, 60, 2):
-            file.seek(page * 4096)
-            file.write(b"\xa5" * 512)
+async def test_a_database_with_one_damaged_page_is_refused_at_once(path: Path) -> None:
+    async with opened(path, kept=1) as store:
+        await asyncio.gather(*(store.txn([], [Put(f"k{number:04}", b"needle" * 20)]) for number in range(1_000)))
+        await asyncio.gather(*(store.txn([], [Put("other", b"")]) for number in range(1_000)))
+    data = bytearray(path.read_bytes())
+    page = data.index(b"k0500" + b"needle") // 4096 * 4096
+    data[page : page + 8] = b"\xa5" * 8
+    path.write_bytes(data)
     await assert_refused_untouched(path, "no sound database")
+
+
+async def test_a_transaction_that_was_answered_has_been_flushed(path: Path) -> None:
+    """A test cannot cut the power; it can ask what SQLite was told to do at each commit (2: FULL)."""
+    with closing(open_writer(path)) as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_a_flood_of_large_transactions_does_not_make_a_long_log(path: Path) -> None:
+    async with opened(path, kept=1) as store:
+        await asyncio.gather(*(store.txn([], [Put("large", bytes(1_400_000))]) for _ in range(60)))
+        assert path.with_name("store.db-wal").stat().st_size < 40 * 2**20  # of 84 MB written
 
 
 async def test_a_log_without_its_database_is_not_thrown_away(path: Path) -> None:
@@ -188,7 +202,7 @@ async def test_a_store_that_was_meddled_with_answers_but_writes_no_more(path: Pa
     async with opened(path) as store:
         await store.txn([], [Put("a", b"1")])
         with closing(sqlite3.connect(path)) as connection:
-            connection.execute("CREATE TRIGGER no BEFORE INSERT ON entry BEGIN SELECT missing(1); END")
+            connection.execute("CREATE TRIGGER no BEFORE INSERT ON entry BEGIN SELECT RAISE(ABORT, 'no'); END")
         for _ in range(2):
             with pytest.raises(Unavailable) as caught:
                 await store.txn([], [Put("b", b"1")])
@@ -248,8 +262,9 @@ async def test_transactions_asked_for_together_share_a_flush(path: Path) -> None
                 begin = time.perf_counter()
                 await asyncio.gather(*(store.txn([], [Put(f"{turn}/{number}", b"w" * 300)]) for number in range(500)))
                 together.append((time.perf_counter() - begin) / 500)
-    assert min(together) < statistics.median(raw) / 2
-    assert min(serial) < statistics.median(raw) + 0.0003
+    # the best of several turns: other programs use this disk and these processors too
+    assert min(shared / alone for shared, alone in zip(together, raw, strict=True)) < 1 / 2
+    assert min(one - alone for one, alone in zip(serial, raw, strict=True)) < 0.0003
 
 
 async def test_deleting_everything_gives_the_space_to_what_comes(path: Path) -> None:

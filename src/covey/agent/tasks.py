@@ -7,17 +7,18 @@ import asyncio
 import contextlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from covey.agent.work import Work, doers, undoers
-from covey.base.errors import Bug, CoveyError, Refused, StepFailed, check, require
+from covey.base.errors import Bug, CoveyError, Refused, StepFailed, Unavailable, check, require
 from covey.base.files import write_durably
 from covey.host.host import Host
 from covey.model.order import Epoch, Message, Order, Outcome, Progress
+from covey.model.step import Step
 
 REMEMBERED = 10_000  # ids of tasks that are over or taken back: a late copy of their order has no effect
 log = structlog.get_logger()
@@ -47,29 +48,42 @@ class EpochFile:
 
 
 class Tasks:
-    """All orders of one agent process. `emit` hands a message to the leader's stream; outcomes are also kept here until `acknowledge`."""
+    """All orders of one agent process. `emit` hands a message to the leader's stream; outcomes are also kept here until `acknowledge`.
+    `settled` is called after each step and before its outcome is told: what the step changed is then seen first."""
 
-    def __init__(self, host: Host, session: str, epochs: EpochFile, emit: Callable[[Message], None]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        session: str,
+        epochs: EpochFile,
+        emit: Callable[[Message], None],
+        settled: Callable[[Step], Awaitable[None]] | None = None,
+    ) -> None:
         import covey.agent.steps  # noqa: F401  (its modules register the handlers)
 
         self.session = session
         self.epochs = epochs
         self._host = host
         self._emit = emit
+        self._settled = settled
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._epochs: dict[str, Epoch] = {}  # of running tasks: the highest that ordered them
         self._outcomes: dict[str, Outcome] = {}
         self._over: OrderedDict[str, None] = OrderedDict()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     def accept(self, order: Order) -> None:
         """Begin the task of an order, or join it when it is known. Answers at once; the outcome comes by the stream.
-        Raises Refused for an older epoch, another process's session, or a task that is over or was taken back."""
+        Raises Refused for an older epoch or a task that is over or was taken back; Unavailable for an order that was meant for an earlier
+        process: the leader must greet this one first."""
         self.epochs.obey(order.epoch)
         check(
-            order.session == self.session, Refused("the order was meant for an earlier process of this agent", f"step {order.id}")
+            order.session == self.session,
+            Unavailable("the order was meant for an earlier process of this agent", f"step {order.id}"),
         )
         task = order.task
         if task in self._running:
+            self._epochs[task] = max(self._epochs[task], order.epoch)  # a new leader that joins a task has it done
             return
         if task in self._outcomes:
             self._emit(self._outcomes[task])
@@ -77,8 +91,11 @@ class Tasks:
         check(task not in self._over, Refused("it is over, or was taken back", f"step {order.task}"))
         doing: asyncio.Task[None] | None = None
         if order.undo:
-            self._bury(order.id)  # a late arrival of the order itself is refused from now on
-            doing = self._running.get(order.id)
+            done = _taken_back(order)
+            self._bury(done)  # a late arrival of the order itself is refused from now on
+            self._outcomes.pop(done, None)
+            doing = self._running.get(done)
+        self._epochs[task] = order.epoch
         self._running[task] = asyncio.get_running_loop().create_task(self._run(order, doing), name=f"step {task}")
 
     def acknowledge(self, tasks: list[str]) -> None:
@@ -109,25 +126,30 @@ class Tasks:
         try:
             if doing:
                 doing.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await doing
-                self._outcomes.pop(order.id, None)
+                await asyncio.wait({doing})
+                self._outcomes.pop(_taken_back(order), None)
             outcome = await self._carry_out(order)
         finally:
             self._running.pop(order.task, None)
+            self._epochs.pop(order.task, None)
             if outcome:
                 self._outcomes[order.task] = outcome
                 self._emit(outcome)
 
-    async def _carry_out(self, order: Order) -> Outcome:
+    async def _carry_out(self, order: Order) -> Outcome | None:
+        """How it ended; None when its leader was deposed before it had an effect: it is the new leader's to order."""
         try:
             handler = require(
                 (undoers if order.undo else doers).get(order.step.kind), Bug("no handler for it", f"step {order.step.kind}")
             )
             async with self._alone(order.step.object):
-                self.epochs.obey(order.epoch)  # again, at the moment of effect: a newer leader may have spoken meanwhile
+                if self._epochs[order.task] < self.epochs.epoch:  # at the moment of effect: a newer leader has spoken meanwhile
+                    log.info("step dropped: its leader was deposed", step=order.task)
+                    return None
                 work = Work(self._host, order.job, self._progress(order.task), order.secrets)
                 result: dict[str, Any] = await handler(work, order.step) or {}
+            if self._settled:
+                await self._settled(order.step)
             return Outcome(order.task, result, None)
         except CoveyError as error:
             log.info("step failed", kind=order.step.kind, undo=order.undo, error=str(error))
@@ -165,3 +187,8 @@ class Tasks:
         self._over[task] = None
         while len(self._over) > REMEMBERED:
             self._over.popitem(last=False)
+
+
+def _taken_back(order: Order) -> str:
+    """The task that an undo takes back. A later try at debris has an id of its own (`<job>.<step>.<try>`) for the same step."""
+    return ".".join(order.id.split(".")[:2])

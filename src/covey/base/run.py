@@ -87,7 +87,13 @@ async def run(
             cwd=cwd,
             start_new_session=True,
         )
+    except NotADirectoryError as error:
+        raise Unavailable(f"`{pasteable(argv)}` cannot be started in {cwd}", object, hint) from error
+    except PermissionError as error:
+        raise Unavailable(f"`{pasteable(argv)}` may not be started here", object, hint or f"ls -l {argv[0]}") from error
     except FileNotFoundError as error:
+        if cwd is not None and str(error.filename) == str(cwd):
+            raise Unavailable(f"`{pasteable(argv)}` cannot be started: {cwd} is not there", object, hint) from error
         raise Unavailable(
             f"the program {argv[0]} is not installed (wanted: `{pasteable(argv)}`)", object, hint or f"install {argv[0]}"
         ) from error

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from covey.base.clock import Clock
-from covey.base.errors import Bug, CoveyError, NotFound, Refused, check
+from covey.base.errors import BadInput, Bug, CoveyError, NotFound, Refused, check
 from covey.engine.ledger import Deposed, Ledger, history_key, ops_of, plan_op
 from covey.engine.nodes import Nodes
 from covey.engine.queue import Blocked, Busy, blocked_by, in_order
@@ -22,11 +22,23 @@ from covey.model.plan import Plan, Uses
 from covey.model.request import Request
 from covey.model.view import ClusterView
 from covey.store.feed import Changes, Feed
-from covey.store.protocol import Op, Store, Unchanged, Unmet, absent
+from covey.store.protocol import LARGEST_REQUEST, Delete, Op, Store, Unchanged, Unmet, absent
 
 AT_ONCE = 64  # jobs planned between two looks at the world
+LARGEST_JOB = 250_000  # bytes of a job as submitted: its parts are repeated in its plan and its records, and all go in one transaction
+LARGEST_BEGIN = LARGEST_REQUEST - 150_000  # bytes of the transaction that begins a job: the one that ends it says a little more
 Planner = Callable[[ClusterView, Request], Plan]
 log = structlog.get_logger()
+
+
+def _no_ops(job: Job) -> tuple[Op, ...]:
+    return ()
+
+
+def _without_secret(job: Job) -> tuple[Op, ...]:
+    """What a request keeps apart (P13) goes with a job that never began; later its plan sees to that."""
+    reference = getattr(job.request, "secret", "")
+    return (Delete(f"{records.SECRETS}{reference}"),) if reference else ()
 
 
 class Engine:
@@ -67,23 +79,25 @@ class Engine:
 
     async def _until_woken(self) -> None:
         waiter: asyncio.Future[Any] = asyncio.ensure_future(self._wake.wait())
-        await asyncio.wait([waiter, self._deposed], return_when=asyncio.FIRST_COMPLETED)
-        waiter.cancel()
+        try:
+            await asyncio.wait([waiter, self._deposed], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
         if self._deposed.done():
             raise Deposed
 
     async def _recover(self) -> None:
         """Jobs that a former leader began go on where it recorded them."""
-        last = await self._store.list(records.HISTORY, limit=1, descending=True)
-        known = [job.id for job in self._feed.view.jobs]
-        self._next = 1 + max([*known, *(int(entry.key.rpartition("/")[2]) for entry in last.entries)], default=0)
-        for job in self._feed.view.jobs:
+        view = await self._feed.reached(self._ledger.revision)  # all that former leaders wrote: they can write no more
+        last = await self._ledger.last_ended()
+        self._next = 1 + max([last, *(job.id for job in view.jobs)])
+        for job in sorted(view.jobs, key=lambda job: job.id):  # a later one ends the waits of earlier ones (P8)
             if job.state == "queued":
                 continue
-            record = self._feed.view.plan(job.id)
+            record = view.plan(job.id)
             if record is None:
                 raise Bug("it runs, but has no plan", job)
-            self._begin(job, self._feed.view.revision_of("job", records.record_id(job)), record.plan)
+            self._begin(job, view.revision_of("job", records.record_id(job)), record.plan)
         self._wake.set()
 
     def _on_change(self, before: ClusterView, after: ClusterView, changes: Changes) -> None:
@@ -91,12 +105,16 @@ class Engine:
             self._wake.set()
 
     # --- taking in -----------------------------------------------------------------------------------------------------------------
-    async def submit(self, job: Job, ops: tuple[Op, ...] = (), compare: tuple[Unchanged, ...] = ()) -> tuple[Job, int]:
-        """Commit a queued job under the next number; `ops` and `compare` go into the same transaction. Returns it with its revision.
-        Raises Unmet for one of `compare`, NoSpace, Unavailable."""
+    async def submit(
+        self, job: Job, ops: Callable[[Job], tuple[Op, ...]] = _no_ops, compare: tuple[Unchanged, ...] = ()
+    ) -> tuple[Job, int]:
+        """Commit a queued job under the next number; `ops` (made from the numbered job) and `compare` go into the same transaction.
+        Returns it with its revision. Raises BadInput for a request that is too large, Unmet for one of `compare`, NoSpace, Unavailable."""
+        size = len(records.to_bytes(job))
+        check(size <= LARGEST_JOB, BadInput(f"{size} bytes are too many for one request", job.request.title, "shorten its texts"))
         job = replace(job, id=self._next)
         self._next += 1
-        return await self._ledger.write_job(job, 0, ops, (absent(history_key(job.id)), *compare), patient=False)
+        return await self._ledger.write_job(job, 0, ops(job), (absent(history_key(job.id)), *compare), patient=False)
 
     async def cancel(self, id: int, by: str) -> None:
         """Before the pivot a job is undone, after it it only goes forward. Returns once the job turns back or has ended.
@@ -109,7 +127,9 @@ class Engine:
         runner = self._runners.get(id)
         if runner is None:
             check(id not in self._uncertain, Refused("it is just beginning", job, "try again"))
-            await self._end_queued(job, "cancelled", Refused(f"cancelled by {by} before it began", job), cancelled_by=by)
+            error = Refused(f"cancelled by {by} before it began", job)
+            over = await self._end_queued(job, "cancelled", error, cancelled_by=by)
+            check(over, Refused("it is just beginning", job, "try again"))
             return
         check(runner.job.state != "undoing", Refused("it is being undone already", job))
         if runner.job.state == "running":
@@ -119,6 +139,8 @@ class Engine:
             )
         runner.control.cancelled_by = by
         runner.control.interrupt()
+        await runner.control.answered.wait()
+        check(runner.job.cancelled_by, Refused("it was too far already to be taken back", job, f"let it end: covey job watch {id}"))
 
     def blocked(self, id: int) -> Blocked | None:
         """What a queued job waits for, if it is known."""
@@ -129,7 +151,7 @@ class Engine:
         """Plan what may begin, in order, each on the view as the plans before it leave it; commit them side by side."""
         view = self._feed.view
         held: list[tuple[int, Uses]] = []
-        commits: list[Coroutine[Any, Any, None]] = []
+        commits: list[Coroutine[Any, Any, object]] = []
         now = self._clock.now()
         queued = [
             job for job in view.jobs if job.state == "queued" and job.id not in self._runners and job.id not in self._uncertain
@@ -195,7 +217,7 @@ class Engine:
         return True
 
     async def _ended_state(self, id: int) -> str:
-        entry = await self._store.get(history_key(id))
+        entry = await self._ledger.read(history_key(id))
         return records.ended_from_bytes(entry.value).job.state if entry else "is not known"
 
     def _as_if(self, view: ClusterView, job: Job, plan: Plan) -> ClusterView:
@@ -218,8 +240,10 @@ class Engine:
             if plan.steps:
                 begun = replace(job, state="running", planned_at=now)
                 ops = [*ops_of(plan.begin, begun), plan_op(begun, plan)]
+                _check_size(ops, begun)
                 begun, revision = await self._ledger.write_job(begun, revision, ops, compare)
                 self._begin(begun, revision, plan)
+                await self._feed.reached(revision)  # the next plan must see what this one claims
                 return
             ended = replace(job, state="succeeded", planned_at=now, ended_at=now)
             ops = [*ops_of(plan.begin, ended), *ops_of(plan.success, ended)]
@@ -229,6 +253,9 @@ class Engine:
         except Unmet:
             self._busy.release(job.id, plan.uses)  # the record changed under the plan: plan it again on the newer view
             self._wake.set()
+        except BadInput as error:  # the store takes no such transaction, now or ever
+            self._busy.release(job.id, plan.uses)
+            await self._end_queued(job, "failed", error)
         except Deposed:
             self._depose()
         finally:
@@ -243,21 +270,23 @@ class Engine:
         collection, _, id = object.partition("/")
         return Unchanged(records.key(collection, id), view.revision_of(collection, id))
 
-    async def _end_queued(self, job: Job, state: str, error: CoveyError, cancelled_by: str = "") -> None:
-        """End a job that never began."""
+    async def _end_queued(self, job: Job, state: str, error: CoveyError, cancelled_by: str = "") -> bool:
+        """End a job that never began; False when it began, or ended, in the meantime."""
         revision = self._feed.view.revision_of("job", records.record_id(job))
         ended = replace(job, state=state, ended_at=self._clock.now(), error=error.to_json(), cancelled_by=cancelled_by)
         self._uncertain.add(job.id)
         try:
-            _, revision = await self._ledger.write_job(ended, revision)
+            _, revision = await self._ledger.write_job(ended, revision, _without_secret(job))
             await self._feed.reached(revision)
             self._over(ended, None)
+            return True
         except Unmet:
-            self._wake.set()  # it began, or ended, in the meantime
+            self._wake.set()
         except Deposed:
             self._depose()
         finally:
             self._uncertain.discard(job.id)
+        return False
 
     # --- running -------------------------------------------------------------------------------------------------------------------
     def _begin(self, job: Job, revision: int, plan: Plan) -> None:
@@ -269,7 +298,7 @@ class Engine:
             self._busy.release(job.id, plan.uses)
             self._wake.set()
 
-        runner = Runner(job, revision, plan, self._ledger, self._store, self._feed, self._nodes, self._clock, release)
+        runner = Runner(job, revision, plan, self._ledger, self._feed, self._nodes, self._clock, release)
         self._runners[job.id] = runner
         task = asyncio.create_task(self._run(runner), name=f"job {job.id}")
         self._tasks.add(task)
@@ -311,3 +340,9 @@ class Engine:
         if not self._deposed.done():
             with contextlib.suppress(asyncio.InvalidStateError):
                 self._deposed.set_result(None)
+
+
+def _check_size(ops: list[Op], job: Job) -> None:
+    """Raises BadInput for a plan that could be begun, but perhaps not ended."""
+    size = sum(len(op.value) for op in ops if not isinstance(op, Delete))
+    check(size <= LARGEST_BEGIN, BadInput(f"a plan of {size} bytes is too large", job, "shorten its notes, keys or scripts"))

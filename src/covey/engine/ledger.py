@@ -17,7 +17,7 @@ from covey.model import record as records
 from covey.model.job import EndedJob, Job, Leadership, PlanRecord
 from covey.model.order import Epoch
 from covey.model.plan import Plan, Write
-from covey.store.protocol import Delete, Op, Put, Store, Unchanged, Unmet
+from covey.store.protocol import Delete, Entry, Op, Put, Store, Unchanged, Unmet
 
 log = structlog.get_logger()
 PATIENCE_S = 0.5  # between tries at a store that does not answer
@@ -34,6 +34,7 @@ class Ledger:
         self._store = store
         self._clock = clock
         self._leader = Unchanged(records.key("leadership", "leader"), revision)
+        self.revision = revision  # of the leadership: what former leaders wrote is older
         self.epoch: Epoch = (leadership.incarnation, leadership.epoch)
         self._written = 0
 
@@ -89,13 +90,33 @@ class Ledger:
                 uncertain = True
                 await self._clock.sleep(PATIENCE_S)
 
+    async def read(self, key: str) -> Entry | None:
+        """An entry; while the store does not answer, it waits and tries again."""
+        while True:
+            try:
+                return await self._store.get(key)
+            except Unavailable as error:
+                log.warning("the store cannot be read; trying again", error=str(error))
+                await self._clock.sleep(PATIENCE_S)
+
+    async def last_ended(self) -> int:
+        """The highest number of a job in the history, 0 when there is none; waits as `read` does."""
+        while True:
+            try:
+                listing = await self._store.list(records.HISTORY, limit=1, descending=True)
+            except Unavailable as error:
+                log.warning("the store cannot be read; trying again", error=str(error))
+                await self._clock.sleep(PATIENCE_S)
+            else:
+                return int(listing.entries[0].key.rpartition("/")[2]) if listing.entries else 0
+
     async def _find_mine(self, job: Job) -> int:
         """The revision that wrote this very version of the job, 0 when it was not written."""
         if job.ended:
-            entry = await self._store.get(history_key(job.id))
+            entry = await self.read(history_key(job.id))
             kept = records.ended_from_bytes(entry.value).job if entry else None
         else:
-            entry = await self._store.get(records.key("job", records.record_id(job)))
+            entry = await self.read(records.key("job", records.record_id(job)))
             kept = records.from_bytes(entry.key, entry.value) if entry else None  # type: ignore[assignment]
         return entry.revision if entry and kept and kept.token == job.token else 0
 

@@ -19,7 +19,7 @@ from covey.model.plan import Await, Plan, StepReport
 from covey.model.step import FORWARD, Step
 from covey.model.view import ClusterView
 from covey.store.feed import Changes, Feed
-from covey.store.protocol import Op, Put, Store
+from covey.store.protocol import Op, Put
 
 UNDO_TIMEOUT_S = 60.0  # what one step's undo gets before it becomes debris (P5)
 RETRIES = 5  # of a forward step, with pauses of 1, 2, 4, 8, 16 s
@@ -29,11 +29,13 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Control:
-    """How others reach a running job: `cancelled_by` and `superseded_by` are read between and during steps."""
+    """How others reach a running job: `cancelled_by` and `superseded_by` are read between and during steps; `answered` is set once it
+    is certain whether the job turns back."""
 
     cancelled_by: str = ""
     superseded_by: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
 
     def interrupt(self) -> None:
         self.wake.set()
@@ -47,7 +49,6 @@ class Runner:
     revision: int
     plan: Plan
     ledger: Ledger
-    store: Store
     feed: Feed
     nodes: Nodes
     clock: Clock
@@ -99,7 +100,7 @@ class Runner:
     async def _secrets(self, step: Step) -> dict[str, str]:
         """The values that the step refers to: sent to its node only, kept nowhere on the way (P13)."""
         reference = getattr(step, "secret", "")
-        entry = await self.store.get(f"{records.SECRETS}{reference}") if reference else None
+        entry = await self.ledger.read(f"{records.SECRETS}{reference}") if reference else None
         return {reference: entry.value.decode()} if entry else {}
 
     async def _until_interrupted(self, doing: Awaitable[Outcome], step: Step) -> Outcome | None:
@@ -108,8 +109,10 @@ class Runner:
         try:
             while not order.done():
                 interrupted = asyncio.ensure_future(self.control.wake.wait())
-                await asyncio.wait({order, interrupted}, return_when=asyncio.FIRST_COMPLETED)
-                interrupted.cancel()
+                try:
+                    await asyncio.wait({order, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    interrupted.cancel()
                 self.control.wake.clear()
                 if not order.done() and self.control.cancelled_by and step.role != FORWARD:
                     return None
@@ -224,8 +227,10 @@ class Runner:
         try:
             while not (ended := await self._verdict(condition, expiry.done())):
                 waker = asyncio.ensure_future(changed.wait())
-                await asyncio.wait({waker, expiry}, return_when=asyncio.FIRST_COMPLETED)
-                waker.cancel()
+                try:
+                    await asyncio.wait({waker, expiry}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    waker.cancel()
                 changed.clear()
         finally:
             self.feed.ignore(listener)
@@ -260,3 +265,5 @@ class Runner:
     # --- writing -------------------------------------------------------------------------------------------------------------------
     async def _write(self, job: Job, ops: list[Op] | None = None) -> None:
         self.job, self.revision = await self.ledger.write_job(job, self.revision, ops or (), plan=self.plan)
+        if self.job.state not in ("running", "waiting") or self.past_pivot:
+            self.control.answered.set()

@@ -71,7 +71,7 @@ def _resolve(request: AddNetwork) -> Network:
         id,
         request.name,
         bridge if len(bridge) <= 15 else f"cv-{id[:8]}",
-        request.subnet,
+        str(subnet),
         str(gateway),
         (str(first), str(last)),
         request.nat,

@@ -36,7 +36,7 @@ def add(view: ClusterView, request: AddPool) -> Plan:
     return Plan(
         f"make pool {pool.name}" + (f" in {request.path}" if request.path else ""),
         tuple(EnsurePool(node=node.id, pool=pool.id, place=pool.place) for node in _nodes(view)),
-        Uses(exclusive=(f"pool/{pool.id}", f"pool-path/{request.path}")),
+        Uses(exclusive=(f"pool/{pool.id}", "pools/all")),  # its name and path must be nobody else's, also of one being made
         success=(put(pool),),
     )
 

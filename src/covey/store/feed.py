@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import structlog
 
-from covey.base.errors import CoveyError
+from covey.base.errors import CoveyError, Unavailable
 from covey.model.node import Telemetry
 from covey.model.record import PREFIX, Record, from_bytes
 from covey.model.view import ClusterView
@@ -17,6 +17,7 @@ from covey.store.protocol import Change, Compacted, Store
 
 Changes = list[tuple[str, Record | None]]
 Listener = Callable[[ClusterView, ClusterView, Changes], None]  # before, after, what changed
+PAUSE_S = 0.5  # before a store that does not answer is asked again
 log = structlog.get_logger()
 
 
@@ -62,14 +63,21 @@ class Feed:
         self._announce(before, [])
 
     async def _follow(self) -> None:
+        compacted = False
         while True:
             try:
+                if compacted:
+                    await self._rebuild()
+                    compacted = False
                 async for batch in self._store.watch(PREFIX, self.view.revision + 1):
                     self._take(_decode(batch.changes), batch.revision)
                 return  # the store was closed
             except Compacted:
                 log.warning("the store kept too little history: reading everything anew", at=self.view.revision)
-                await self._rebuild()
+                compacted = True
+            except Unavailable as error:  # without its feed the leader would wait for ever for its own writes
+                log.warning("the store does not answer; following it again", error=str(error), at=self.view.revision)
+                await asyncio.sleep(PAUSE_S)
 
     async def _rebuild(self) -> None:
         """Build the view beside the old one and emit the difference."""

@@ -10,7 +10,6 @@ CD-ROM.
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import os
@@ -23,7 +22,9 @@ import pycdlib
 import yaml
 
 from covey.base.files import remove_durably, write_durably
+from covey.host.faults import told_apart
 from covey.host.guest.ready import render_boothook
+from covey.host.threads import in_thread
 from covey.model.seed import Seed, SeedNic
 
 VOLUME = "cidata"
@@ -32,19 +33,13 @@ NO_USER_DATA = "#cloud-config\n{}\n"
 
 async def ensure_seed(path: Path, seed: Seed, user_data: str, owner: tuple[int, int] | None) -> None:
     """The ISO at `path` says what `seed` and `user_data` say, readable by `owner` (uid, gid) alone: user-data may hold
-    secrets. A seed that says it already is left as it is. Raises OSError."""
-    files = render_files(seed, user_data)
-    if not (path.exists() and await asyncio.to_thread(_read_iso, path) == files):
-        write_durably(path, await asyncio.to_thread(_render_iso, files), 0o600)
-    if owner:
-        os.chown(path, *owner)
+    secrets. A seed that says it already is left as it is. Raises NoSpace, and Unavailable when the directory is not there."""
+    await in_thread(_write, path, render_files(seed, user_data), owner)
 
 
 async def ensure_seed_absent(path: Path) -> None:
     """No seed is left at `path`."""
-    if path.parent.exists():
-        path.with_name(f".{path.name}.new").unlink(missing_ok=True)  # of an ensure that was killed
-        remove_durably(path)
+    await in_thread(_remove, path)
 
 
 def render_files(seed: Seed, user_data: str) -> dict[str, bytes]:
@@ -94,6 +89,21 @@ def render_vendor_data() -> str:
         part.add_header("Content-Disposition", "attachment", filename=name)
         parts.attach(part)
     return parts.as_string()
+
+
+def _write(path: Path, files: dict[str, bytes], owner: tuple[int, int] | None) -> None:
+    with told_apart(path.parent, "a seed"):
+        if not (path.exists() and _read_iso(path) == files):
+            write_durably(path, _render_iso(files), 0o600)
+        if owner:
+            os.chown(path, *owner)
+
+
+def _remove(path: Path) -> None:
+    if path.parent.exists():
+        with told_apart(path.parent, "a seed"):
+            path.with_name(f".{path.name}.new").unlink(missing_ok=True)  # of an ensure that was killed
+            remove_durably(path)
 
 
 def _yaml(value: dict[str, Any], first_line: str = "") -> str:

@@ -20,8 +20,8 @@ from covey.host.hypervisor import orders, runs, sighting
 from covey.host.hypervisor.connection import CALL_LIMIT_S, Connection, Event
 from covey.host.hypervisor.definition import digest
 from covey.host.hypervisor.places import GuestFiles, LibvirtFiles, check_directory, guest_files, seed_beside
-from covey.host.hypervisor.prove import prove_accelerator
 from covey.host.hypervisor.protocol import Usage
+from covey.host.hypervisor.prove import prove_accelerator
 from covey.host.hypervisor.runs import Run, Words
 from covey.host.hypervisor.sighting import Sighting
 from covey.host.hypervisor.xml import render_domain
@@ -74,6 +74,13 @@ class LibvirtHypervisor:
             await self._settle(one)
             await asyncio.to_thread(trim_log, self.console_log(one.instance))
         return tuple(sighting.found_domain(one, self._libvirt.runtime) for one in seen)
+
+    async def domain(self, instance: str) -> FoundDomain | None:
+        seen = await self._look(instance)
+        if seen is None:
+            return None
+        await self._settle(seen)
+        return sighting.found_domain(seen, self._libvirt.runtime)
 
     async def usage(self) -> tuple[Usage, ...]:
         return await self._call("", sighting.usage)
@@ -143,7 +150,7 @@ class LibvirtHypervisor:
         if seen.active:
             await self._write_run(instance, seen.told.seen_running(seen.generation))
             if seen.paused:
-                await self._call(instance, lambda connection: orders.resume(connection, instance))
+                await self._order(instance, orders.resume)
             return sighting.read_pid(self._libvirt.runtime, instance)
         before = seen.told
         await self._write_run(instance, before.about_to_start(generation))
@@ -167,7 +174,7 @@ class LibvirtHypervisor:
         # A paused guest would hear the button only after it is resumed: there is nothing to wait for.
         cut = seen.paused or not await self._until(instance, graceful_s, _ended, orders.press_button)
         if cut:
-            await self._call(instance, lambda connection: orders.cut(connection, instance), CUT_LIMIT_S)
+            await self._order(instance, orders.cut, CUT_LIMIT_S)
         await self._write_run(instance, seen.told.ended(runs.COVEY))
         return cut
 
@@ -186,13 +193,12 @@ class LibvirtHypervisor:
         with self._bell() as bell:
             while True:
                 bell.clear()
-                if await self._call(instance, lambda connection: reached(connection, instance)):
+                if await self._order(instance, reached):
                     return True
                 if clock() >= deadline:
                     return False
                 if nudge and clock() >= next_nudge:
-                    give = nudge
-                    await self._call(instance, lambda connection: give(connection, instance))
+                    await self._order(instance, nudge)
                     next_nudge = clock() + BUTTON_EVERY_S
                 try:
                     async with asyncio.timeout(max(0.0, min(LOOK_EVERY_S, deadline - clock()))):
@@ -290,6 +296,9 @@ class LibvirtHypervisor:
         return await self._call(
             instance, lambda connection: sighting.look(connection, instance, self._run_of, self._words_of)
         )
+
+    async def _order(self, instance: str, order: Callable[[Any, str], T], timeout_s: float = CALL_LIMIT_S) -> T:
+        return await self._call(instance, lambda connection: order(connection, instance), timeout_s)
 
     async def _call(self, instance: str, function: Callable[[Any], T], timeout_s: float = CALL_LIMIT_S) -> T:
         try:

@@ -271,11 +271,11 @@ def _accepts(path: Path) -> bool:
 async def _ended(handle: int, seconds: float) -> bool:
     """Whether the process behind a pidfd ended in time: the handle becomes readable then, pidfd_open(2)."""
     loop = asyncio.get_running_loop()
-    readable = loop.create_future()
-    loop.add_reader(handle, lambda: readable.done() or readable.set_result(None))
+    readable = asyncio.Event()
+    loop.add_reader(handle, readable.set)
     try:
         async with asyncio.timeout(seconds):
-            await readable
+            await readable.wait()
     except TimeoutError:
         return False
     finally:

@@ -68,6 +68,10 @@ class Hypervisor(Protocol):
         """Every domain that Covey made here (others are not ours to see)."""
         ...
 
+    async def domain(self, instance: str) -> FoundDomain | None:
+        """One of them; None when it is not defined. Raises Refused for a domain of that UUID that Covey did not make."""
+        ...
+
     async def usage(self) -> tuple[Usage, ...]: ...
 
     def subscribe(self, changed: Callable[[], None]) -> None:

@@ -27,7 +27,8 @@ GUEST, COVEY, CRASHED = "guest", "covey", "crashed"
 LOG_TAIL = 64 * 1024
 _BEGINNING = re.compile(rb"^[^\n]*: starting up libvirt version", re.MULTILINE)
 _ENDING = re.compile(rb"^[^\n]*: shutting down, reason=([a-z]+)$", re.MULTILINE)
-_SIGNAL = re.compile(rb"^[^\n]*: terminating on signal \d+", re.MULTILINE)
+# libvirtd itself sends SIGTERM to the QEMU of a guest that has powered off: that signal says nothing.
+_SIGNAL = re.compile(rb"^[^\n]*: terminating on signal \d+\b(?! from pid \d+ \([^\n)]*(?:libvirtd|virtqemud)\))", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Run:
 @dataclass(frozen=True, slots=True)
 class Words:
     """What the guest's log says of its last run: libvirtd's reason ("" when it wrote none: it was not there to see the end), and
-    whether a signal ended QEMU."""
+    whether a signal that was not libvirtd's ended QEMU."""
 
     reason: str = ""
     by_signal: bool = False

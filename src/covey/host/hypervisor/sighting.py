@@ -20,6 +20,7 @@ from covey.host.hypervisor.xml import ALIAS, NAMESPACE
 from covey.model.domain import FoundDomain
 
 _GONE = (libvirt.VIR_ERR_NO_DOMAIN,)
+_INACTIVE = (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
 _PAUSED = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PMSUSPENDED)
 _REASONS = {
     libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: "shutdown",
@@ -129,29 +130,27 @@ def look_at_all(connection: Any, run_of: Callable[[str], Run], words_of: Callabl
 
 
 def _look(domain: Any, mark: Mark, run_of: Callable[[str], Run], words_of: Callable[[str], Words]) -> Sighting:
-    """The run's file before and after libvirt's state: only when both are equal were they of one moment."""
+    """libvirt's state, between two readings of it and of the run's file: only when both are the same were they of one moment. A guest
+    that is just ending could else be told to run and not to run at once."""
     instance = mark.domain.instance
-    run = run_of(instance)
+    before = (domain.state(), run_of(instance))
     for _ in range(_LOOKS):
-        state, reason = domain.state()
-        generation = mark.generation
-        active = state not in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
-        if active:
-            live = read_mark(domain, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-            active, generation = live is not None, live.generation if live else 0
+        (state, reason), run = before
+        active = state not in _INACTIVE
+        live = read_mark(domain, libvirt.VIR_DOMAIN_AFFECT_LIVE) if active else None
         words = Words() if active else words_of(instance)
         disks = volumes(domain.XMLDesc(0))
-        after = run_of(instance)
-        if after == run and (active or domain.state()[0] in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)):
+        after = (domain.state(), run_of(instance))
+        if after == before:
             break
-        run = after
+        before = after
     return Sighting(
         mark=mark,
         active=active,
         paused=state in _PAUSED and not (state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_STARTING_UP),
         ending=state == libvirt.VIR_DOMAIN_SHUTDOWN,
-        generation=generation,
-        reason=_REASONS.get(reason, "unknown"),
+        generation=live.generation if live else 0,
+        reason=_REASONS.get(reason, "unknown") if state == libvirt.VIR_DOMAIN_SHUTOFF else "unknown",
         disks=disks,
         run=run,
         words=words,

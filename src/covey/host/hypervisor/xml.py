@@ -54,10 +54,12 @@ def render_domain(
     _ports(devices, domain)
     for disk in sorted(domain.disks, key=lambda known: known.index):
         devices.append(disk_element(disk, _attachment(disk, attachments, domain), boot_order(disk, domain)))
+    # Installers of every system find a SATA drive; the kernels of Debian's cloud images have no driver for one, but for virtio's.
     if domain.iso:
-        _cdrom(devices, "sda", domain.iso, boot_order=1)
+        _cdrom(devices, "sda", "sata", domain.iso, boot_order=1)
     if domain.seed:
-        _cdrom(devices, "sdb", str(files.seed))
+        SubElement(devices, "controller", type="scsi", index="0", model="virtio-scsi")
+        _cdrom(devices, "sdb", "scsi", str(files.seed))
     for nic in sorted(domain.nics, key=lambda known: known.index):
         _nic(devices, nic)
     _channels(devices, files)
@@ -163,15 +165,15 @@ def _ports(devices: Element, domain: Domain) -> None:
     """PCI Express takes devices while it runs only in ports that were there from the start."""
     SubElement(devices, "controller", type="usb", model="none")
     SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
-    for _ in range(len(domain.disks) + len(domain.nics) + OWN_PORTS + SPARE_PORTS):
+    for _ in range(len(domain.disks) + len(domain.nics) + domain.seed + OWN_PORTS + SPARE_PORTS):
         SubElement(devices, "controller", type="pci", model="pcie-root-port")
 
 
-def _cdrom(devices: Element, target: str, path: str, boot_order: int = 0) -> None:
+def _cdrom(devices: Element, target: str, bus: str, path: str, boot_order: int = 0) -> None:
     element = SubElement(devices, "disk", type="file", device="cdrom")
     SubElement(element, "driver", name="qemu", type="raw")
     SubElement(element, "source", file=path)
-    SubElement(element, "target", dev=target, bus="sata")
+    SubElement(element, "target", dev=target, bus=bus)
     SubElement(element, "readonly")
     if boot_order:
         SubElement(element, "boot", order=str(boot_order))

@@ -24,8 +24,7 @@ _KERNEL_SECTOR_AT = 0x5C  # in boot.img: u64, the core's first sector
 _DRIVE_CHECK_AT = 0x66  # in boot.img: a jump, to be two NOPs on a hard disk
 _BOOT_CODE_END = 0x1B8  # the rest of the sector is the partition table's
 _REST_AT = SECTOR - 12  # in the core's first sector: u64, where its second sector is
-_MODULES = ("biosdisk", "part_gpt", "ext2", "normal", "configfile", "linux", "search", "serial", "terminal", "echo",
-"test")
+_MODULES = ("biosdisk", "part_gpt", "ext2", "normal", "configfile", "linux", "search", "serial", "terminal", "echo", "test")
 
 
 async def write_disk(root: Path, disk: Path, size: int, uuid: str) -> None:
@@ -56,7 +55,12 @@ async def _write_root(root: Path, disk: Path, sectors: int, uuid: str) -> None:
     """The tree as ext4, written straight into its partition."""
     argv = (
         *("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-L", "covey-root", "-U", uuid, "-d", str(root)),
-        *("-E", f"offset={ROOT_SECTOR * SECTOR},lazy_itable_init=0,lazy_journal_init=0", str(disk), str(sectors * SECTOR // 4096)),
+        *(
+            "-E",
+            f"offset={ROOT_SECTOR * SECTOR},lazy_itable_init=0,lazy_journal_init=0",
+            str(disk),
+            str(sectors * SECTOR // 4096),
+        ),
     )
     await run(argv, timeout_s=900, object=disk, hint="install e2fsprogs")
 

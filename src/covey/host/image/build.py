@@ -6,7 +6,6 @@ nothing stays mounted and nothing goes on running. A later call clears the direc
 
 from __future__ import annotations
 
-import asyncio
 import platform
 import re
 import shutil
@@ -20,6 +19,7 @@ from covey.base.run import run
 from covey.host.image import debian
 from covey.host.image.bootable import write_disk
 from covey.host.image.protocol import Progress
+from covey.host.threads import in_thread
 from covey.model.image import Recipe
 
 NEEDED = 2 * 2**30  # bytes that a build of the usual size takes at its height: packages, tree, disk, image
@@ -110,7 +110,7 @@ async def clear(directory: Path) -> None:
     for point in sorted((point for point in points if directory in point.parents), reverse=True):
         await run(("umount", str(point)), timeout_s=30, object=directory)
     if directory.exists():
-        await asyncio.to_thread(shutil.rmtree, directory)
+        await in_thread(shutil.rmtree, directory)
 
 
 def _character(octal: re.Match[str]) -> str:
@@ -163,12 +163,14 @@ def _machine_sources() -> dict[str, str]:
 
 async def _make_tree(work: Build, progress: Progress) -> None:
     """Run mmdebstrap. Its processes are in a PID namespace that dies with whoever started it."""
+    # In a file: a proxy's password has no place in a command line.
+    options = ('APT::Install-Recommends "false";', 'Acquire::Languages "none";', *await _way_to_the_mirror())
+    (work.directory / "apt.conf").write_text("".join(f"{option}\n" for option in options))
     hooks = sorted(path for path in work.directory.glob("hook-*"))
     argv = (
         *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
         *("mmdebstrap", "--mode=root", "--variant=minbase", "--verbose", "--format=directory"),
-        *(f"--aptopt={option}" for option in ('APT::Install-Recommends "false"', 'Acquire::Languages "none"')),
-        *(f"--aptopt={option}" for option in await _way_to_the_mirror()),
+        f"--aptopt={work.directory / 'apt.conf'}",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in debian.LEFT_OUT),
         *(f"--dpkgopt=path-include={pattern}" for pattern in debian.LEFT_IN),
         f"--include={','.join((*debian.PACKAGES, *work.recipe.packages))}",
@@ -186,7 +188,7 @@ async def _way_to_the_mirror() -> list[str]:
     image."""
     done = await run(("apt-config", "dump", "--no-empty"), timeout_s=30, object="apt")
     wanted = re.compile(r"Acquire::(?:https?::|Check-Valid-Until|Check-Date)[\w:.-]* \"[^\"]*\";", re.ASCII)
-    return [line.removesuffix(";") for line in done.text.splitlines() if wanted.fullmatch(line)]
+    return [line for line in done.text.splitlines() if wanted.fullmatch(line)]
 
 
 class _Count:

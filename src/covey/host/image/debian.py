@@ -99,9 +99,7 @@ def check_recipe(recipe: Recipe) -> None:
     if recipe.mirror:
         parts = urlsplit(recipe.mirror)
         check(
-            parts.scheme in ("http", "https", "file", "copy")
-            and recipe.mirror.isprintable()
-            and " " not in recipe.mirror,
+            parts.scheme in ("http", "https", "file", "copy") and recipe.mirror.isprintable() and " " not in recipe.mirror,
             BadInput(f"{recipe.mirror[:200]!r} is no mirror", "recipe", "give a URL such as http://mirror.lan/debian"),
         )
     check(
@@ -125,9 +123,7 @@ def sources_for(recipe: Recipe, machine: Mapping[str, str], codename: str) -> st
     BadInput when the machine has none."""
     if recipe.mirror:
         suites = recipe.suite if recipe.suite in _ROLLING else f"{recipe.suite} {recipe.suite}-updates"
-        return _render(
-            [{"Types": "deb", "URIs": recipe.mirror, "Suites": suites, "Components": "main", "Signed-By": KEYRING}]
-        )
+        return _render([{"Types": "deb", "URIs": recipe.mirror, "Suites": suites, "Components": "main", "Signed-By": KEYRING}])
     stanzas = [stanza for name, text in sorted(machine.items()) for stanza in _parse(name, text)]
     fitting = [fitted for stanza in stanzas if _is_debian(stanza) and (fitted := _fit(stanza, codename, recipe.suite))]
     check(
@@ -194,11 +190,9 @@ def _parse_lines(text: str) -> list[Stanza]:
 def _is_debian(stanza: Stanza) -> bool:
     """Whether an entry is Debian's own archive: signed by its keyring and named like it, as every mirror is."""
     signed = stanza.get("Signed-By", KEYRING)
-    last_parts = {urlsplit(uri).path.rstrip("/").rpartition("/")[2] for uri in stanza.get("URIs", "").split()}
-    return "debian-archive" in signed and "deb" in stanza.get("Types", "").split() and last_parts <= {
-        "debian",
-        "debian-security",
-    }
+    names = {urlsplit(uri).path.rstrip("/").rpartition("/")[2] for uri in stanza.get("URIs", "").split()}
+    binary = "deb" in stanza.get("Types", "").split()
+    return binary and "debian-archive" in signed and bool(names) and names <= {"debian", "debian-security"}
 
 
 def _fit(stanza: Stanza, codename: str, suite: str) -> Stanza | None:
@@ -209,14 +203,9 @@ def _fit(stanza: Stanza, codename: str, suite: str) -> Stanza | None:
         if base not in (codename, suite) or (suite in _ROLLING and pocket):
             continue
         suites.append(f"{suite}-{pocket}" if pocket else suite)
-    if not suites or _names_no_pocket(suites, suite, stanza):
+    if not suites:
         return None
     return {**stanza, "Types": "deb", "Suites": " ".join(suites), "Signed-By": stanza.get("Signed-By", KEYRING)}
-
-
-def _names_no_pocket(suites: list[str], suite: str, stanza: Stanza) -> bool:
-    """Whether what is left of a security entry would name the main suite: it has none."""
-    return suite in suites and "security" in stanza["URIs"]
 
 
 def _render(stanzas: list[Stanza]) -> str:

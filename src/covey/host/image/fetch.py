@@ -13,28 +13,27 @@ import json
 import os
 import stat
 import threading
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import httpx2
 
 from covey.base.errors import BadInput, NoSpace, NotFound, Refused, Unavailable, check
 from covey.base.files import write_durably
 from covey.base.units import humane_size
+from covey.host.faults import told_apart
 from covey.host.image.protocol import Progress
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from covey.host.threads import in_thread
 
 PIECE = 2**20  # bytes
-ATTEMPTS = 5  # in a row that brought nothing
+ATTEMPTS = 5  # in a row that bring nothing, once something has come
 TIMES = httpx2.Timeout(60, connect=20)  # seconds of silence
 REDIRECTS = 5
 RETRY_S = 2.0  # seconds before the next attempt
 _FICLONE = 0x40049409  # ioctl_ficlone(2): share the source's blocks
-_ZEROS = bytes(PIECE)
+_HOLE = 2**16  # bytes: zeros of this length are not written
+_ZEROS = bytes(_HOLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +56,12 @@ async def copy_file(source: Path, new: Path, progress: Progress) -> str:
     """Copy a regular file sparsely, sharing its blocks where the file system can. Raises NotFound, BadInput, NoSpace,
     Refused when it changes meanwhile."""
     stop = threading.Event()
-    work = asyncio.ensure_future(asyncio.to_thread(_copy, source, new, _from_thread(progress), stop))
+    work = asyncio.ensure_future(in_thread(_copy, source, new, _from_thread(progress), stop))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        # A thread cannot be cancelled: it is told, and waited for, so that nobody writes to the file afterwards.
         stop.set()
+        work.cancel()
         await asyncio.wait((work,))
         raise
 
@@ -71,17 +70,15 @@ def _copy(source: Path, new: Path, progress: Progress, stop: threading.Event) ->
     before = _regular(source)
     check_room(new.parent, before.st_blocks * 512)
     digest = hashlib.sha256()
-    with source.open("rb") as old, new.open("wb") as file, told_apart(new.parent):
+    with source.open("rb") as old, new.open("wb") as file, told_apart(new.parent, "an image"):
         shared = _share(old, file)
         done = 0
         while piece := old.read(PIECE):
             if stop.is_set():
                 raise Refused("the copy was cancelled", source)
             digest.update(piece)
-            if not shared and piece == _ZEROS[: len(piece)]:
-                file.seek(len(piece), os.SEEK_CUR)
-            elif not shared:
-                file.write(piece)
+            if not shared:
+                _write_sparsely(file, piece)
             done += len(piece)
             progress("copying", done, before.st_size)
         file.truncate(done)
@@ -93,6 +90,16 @@ def _copy(source: Path, new: Path, progress: Progress, stop: threading.Event) ->
         Refused("the file changed while it was copied", source, "repeat when it is at rest"),
     )
     return digest.hexdigest()
+
+
+def _write_sparsely(file: BinaryIO, piece: bytes) -> None:
+    """Write a piece, leaving a hole for each part of it that is all zeros."""
+    for start in range(0, len(piece), _HOLE):
+        part = piece[start : start + _HOLE]
+        if part == _ZEROS[: len(part)]:
+            file.seek(len(part), os.SEEK_CUR)
+        else:
+            file.write(part)
 
 
 def _regular(source: Path) -> os.stat_result:
@@ -142,7 +149,7 @@ async def download(url: str, new: Path, progress: Progress) -> str:
                     break
                 except _Cut as cut:
                     idle = 0 if _length(new) > before else idle + 1
-                    if idle >= ATTEMPTS:
+                    if idle >= (ATTEMPTS if _length(new) else 1):
                         raise Unavailable(f"the server does not deliver: {cut}", url, "try again later") from cut
                     progress(f"continuing after a cut: {cut}", _length(new), 0)
                     await asyncio.sleep(RETRY_S * idle)
@@ -151,7 +158,7 @@ async def download(url: str, new: Path, progress: Progress) -> str:
     except httpx2.TooManyRedirects as error:
         raise Unavailable(f"more than {REDIRECTS} redirections", url, "give the final address") from error
     memo_of(new).unlink(missing_ok=True)
-    return await asyncio.to_thread(_digest, new)
+    return await in_thread(_digest, new)
 
 
 async def _attempt(client: httpx2.AsyncClient, url: str, new: Path, progress: Progress) -> None:
@@ -203,12 +210,12 @@ def _continues_at(answer: httpx2.Response, start: int) -> int:
 
 
 async def _receive(answer: httpx2.Response, new: Path, start: int, total: int, progress: Progress) -> None:
-    with told_apart(new.parent), new.open("r+b" if start else "wb") as file:
+    with told_apart(new.parent, "an image"), new.open("r+b" if start else "wb") as file:
         file.truncate(start)
         file.seek(start)
         done = start
         async for piece in answer.aiter_raw(PIECE):
-            await asyncio.to_thread(file.write, piece)
+            await in_thread(file.write, piece)
             done += len(piece)
             progress("downloading", done, total)
 
@@ -256,14 +263,3 @@ def check_room(directory: Path, needed: int) -> None:
             "remove images that are not used, or enlarge the file system",
         ),
     )
-
-
-@contextmanager
-def told_apart(directory: Path) -> Iterator[None]:
-    """A full disk is NoSpace, another fault of the file system Unavailable."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace("no space left for an image", directory, "remove images that are not used") from error
-        raise Unavailable(f"the file system answers: {error}", directory, "look at the kernel's log") from error

@@ -1,9 +1,9 @@
 """Golden images as files of this machine: fetched or built, checked, read-only.
 
-    DIRECTORY/ID.image           the image: always whole, never written again
-    DIRECTORY/ID.tag             who asked for it, and its facts once it is whole (P4, P6): written before the image
-    DIRECTORY/.ID.part           a fetch under way, kept after a cut (ID.part.json: what it is a part of)
-    DIRECTORY/.ID.build/         a build under way
+DIRECTORY/ID.image           the image: always whole, never written again
+DIRECTORY/ID.tag             who asked for it, and its facts once it is whole (P4, P6): written before the image
+DIRECTORY/.ID.part           a fetch under way, kept after a cut (ID.part.json: what it is a part of)
+DIRECTORY/.ID.build/         a build under way
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from covey.base.errors import BadInput, Refused, check
+from covey.base.errors import BadInput, NoSpace, Refused, StepFailed, check
 from covey.base.files import remove_durably, sync_directory, write_durably
+from covey.host.faults import FULL, told_apart
 from covey.host.formats import LARGEST_QCOW2, SECTOR, find_format
 from covey.host.image import build
-from covey.host.image.fetch import check_room, copy_file, download, memo_of, told_apart
+from covey.host.image.fetch import check_room, copy_file, download, memo_of
 from covey.host.image.protocol import Progress
+from covey.host.threads import in_thread
 from covey.model.image import ImageFacts, Recipe
 from covey.model.names import check_path, check_sha256, check_uuid
 
@@ -47,24 +49,24 @@ class HostImages:
         if facts := self._finished(image):
             check(not wanted or facts.sha256 == wanted, _wrong_sum(source, wanted, facts.sha256))
             return facts
-        self._claim(image, job)
+        await in_thread(self._claim, image, job)
         part = self._part(image)
         async with self._clean_unless_cut(image):
             digest = await (download(source, part, progress) if remote else copy_file(Path(source), part, progress))
             check(not wanted or digest == wanted, _wrong_sum(source, wanted, digest))
             _check_usable(part, source)
-        return self._finish(image, job, part, digest)
+        return await in_thread(self._finish, image, job, part, digest)
 
     async def ensure_built(self, image: str, recipe: Recipe, job: str, progress: Progress) -> ImageFacts:
         if facts := self._finished(image):
             return facts
         work = build.Build(image, recipe, self._directory / f".{check_uuid(image, 'image')}.build")
-        self._claim(image, job)
+        await in_thread(self._claim, image, job)
         async with self._clean_unless_cut(image), self._building:
             check_room(self._directory, build.NEEDED)
-            made = await build.build(work, progress)
-            digest = await asyncio.to_thread(_digest, made)
-            facts = self._finish(image, job, made, digest)
+            made = await _no_space_told(work, progress)
+            digest = await in_thread(_digest, made)
+            facts = await in_thread(self._finish, image, job, made, digest)
         await build.clear(work.directory)
         return facts
 
@@ -79,8 +81,8 @@ class HostImages:
         )
         if self._directory.exists():
             await self._remove_unfinished(image)
-            remove_durably(path)
-            remove_durably(self._tag(image))
+            await in_thread(remove_durably, path)
+            await in_thread(remove_durably, self._tag(image))
 
     async def facts(self, image: str) -> ImageFacts | None:
         return self._finished(image)
@@ -119,7 +121,7 @@ class HostImages:
 
     def _claim(self, image: str, job: str) -> None:
         """Write the tag: from here on all that lies under the image's id is the job's."""
-        with told_apart(self._directory):
+        with told_apart(self._directory, "an image"):
             self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
             self._directory.chmod(0o711)
             write_durably(self._tag(image), json.dumps({"job": job}).encode())
@@ -128,7 +130,7 @@ class HostImages:
         """Facts first, then the name: an image that is there has its facts."""
         format = find_format(made)
         facts = ImageFacts(format.name, format.size, made.stat().st_blocks * 512, digest)
-        with told_apart(self._directory):
+        with told_apart(self._directory, "an image"):
             if self._owner:
                 os.chown(made, 0, self._owner[1])
             made.chmod(0o440)
@@ -147,7 +149,7 @@ class HostImages:
             if not memo_of(self._part(image)).exists() or isinstance(error, BadInput):
                 await self._remove_unfinished(image)
                 if not self.path(image).exists():
-                    remove_durably(self._tag(image))
+                    await in_thread(remove_durably, self._tag(image))
             raise
 
     async def _remove_unfinished(self, image: str) -> None:
@@ -155,6 +157,17 @@ class HostImages:
         part.unlink(missing_ok=True)
         memo_of(part).unlink(missing_ok=True)
         await build.clear(self._directory / f".{image}.build")
+
+
+async def _no_space_told(work: build.Build, progress: Progress) -> Path:
+    """Build; tools can say only in words that the disk is full."""
+    try:
+        return await build.build(work, progress)
+    except StepFailed as error:
+        if any(os.strerror(number) in error.what for number in FULL):
+            place = work.directory.parent
+            raise NoSpace("no space left to build an image", place, "remove images that are not used") from error
+        raise
 
 
 def _check_usable(path: Path, source: str) -> None:

@@ -23,13 +23,16 @@ from covey.base.errors import BadInput, CoveyError, NoSpace, NotFound, Refused, 
 from covey.base.files import remove_durably, sync_directory, write_durably
 from covey.base.run import explain, run
 from covey.base.units import humane_size
+from covey.host.faults import FULL
 from covey.host.formats import LARGEST_QCOW2, find_size, round_up
 from covey.host.storage.protocol import Attachment, Source
+from covey.host.threads import in_thread
 from covey.model.names import check_path, check_uuid
 from covey.model.pool import CAPABILITIES, Capability, FoundVolume, Place, Space, Volume
 
 MARKER = "covey-pool"
 SLOWEST_COPY = 4 * 2**20  # bytes a second: a copy that is slower has hung
+_NOT_INSTALLED = 127  # setpriv(1): the status when it cannot execute the command
 _VOLUME_FILE = re.compile(
     r"(?P<hidden>\.?)(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?P<format>qcow2|raw)(?:\.(?P<part>tag|new|tag\.new))?"
 )
@@ -46,42 +49,15 @@ class FileStorage:
         return CAPABILITIES["file"]
 
     async def ensure_pool(self, place: Place, job: str) -> None:
-        directory = Path(check_path(place.path, "pool"))
-        with _told_apart(place):
-            if not (directory / MARKER).exists():
-                directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-                check(
-                    not _foreign_content(directory),
-                    Refused("the directory holds files that are not Covey's", place.path, "name an empty directory"),
-                )
-                write_durably(directory / MARKER, json.dumps({"job": job}).encode())
-                sync_directory(directory.parent)
-            check(os.access(directory, os.W_OK), Unavailable("the file system is read-only", place.path, "remount it"))
-            _volumes_of(place).mkdir(mode=0o711, exist_ok=True)
-            for made in (directory, _volumes_of(place)):
-                made.chmod(0o711)  # QEMU must get through, whatever the umask was; nobody needs to list
-            sync_directory(directory)
+        await in_thread(_make_pool, place, job)
 
     async def ensure_pool_absent(self, place: Place) -> None:
-        directory = Path(check_path(place.path, "pool"))
-        if not (directory / MARKER).exists():
-            return
-        with _told_apart(place):
-            volumes = _volumes_of(place)
-            if volumes.exists():
-                _clear(place, volumes)
-            remove_durably(directory / MARKER)
-            try:
-                directory.rmdir()
-            except OSError as error:
-                # Somebody's mount point, or not empty (lost+found): what is left is not Covey's.
-                if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
-                    raise
+        await in_thread(_remove_pool, place)
 
     async def space(self, place: Place) -> Space:
         _check_present(place)
         with _told_apart(place):
-            return _space(place)
+            return await in_thread(_space, place)
 
     async def ensure_volume(self, volume: Volume, job: str, source: Source | None) -> int:
         path = self._path(volume)
@@ -105,7 +81,7 @@ class FileStorage:
             wanted = str(_check_size(volume, size))
             await _image_tool(volume, ("resize", "-q", "-f", volume.format, str(path), wanted))
             with _told_apart(volume.place, volume):
-                _sync_file(path)
+                await in_thread(_sync_file, path)
         return _size(volume, path)
 
     async def ensure_volume_absent(self, volume: Volume, job: str = "") -> None:
@@ -119,16 +95,12 @@ class FileStorage:
             Refused("the file in the volume's place is not Covey's", path, "look at it and move it away"),
         )
         with _told_apart(volume.place, volume):
-            _remove(path)
+            await in_thread(_remove, path)
 
     async def volumes(self, place: Place) -> tuple[FoundVolume, ...]:
         _check_present(place)
         with _told_apart(place):
-            names = {entry.name for entry in os.scandir(_volumes_of(place))}
-        matches = (_VOLUME_FILE.fullmatch(name) for name in names)
-        wanted = sorted({(match["id"], match["format"]) for match in matches if match})
-        found = (_find(Volume(id, place, format, 0)) for id, format in wanted)
-        return tuple(volume for volume in found if volume)
+            return await in_thread(_list, place)
 
     def attachment(self, volume: Volume) -> Attachment:
         return Attachment("file", str(self._path(volume)), volume.format)
@@ -146,20 +118,16 @@ class FileStorage:
         new = _in_the_making(path)
         new.unlink(missing_ok=True)
         try:
-            write_durably(_tag(path), json.dumps({"job": job, "image": str(source.path) if source else ""}).encode())
+            tag = {"job": job, "image": str(source.path) if source else ""}
+            await in_thread(write_durably, _tag(path), json.dumps(tag).encode())
             if volume.format == "qcow2":
                 await _create_qcow2(volume, new, size, source)
             else:
                 await _create_raw(volume, new, size, source)
-            new.chmod(0o600)
-            if self._owner:
-                os.chown(new, *self._owner)
-            _sync_file(new)
-            new.rename(path)
-            sync_directory(path.parent)
+            await in_thread(_publish, new, path, self._owner)
         except BaseException:
             if not path.exists():
-                _remove(path)
+                await in_thread(_remove, path)
             raise
 
 
@@ -190,17 +158,54 @@ async def _tool(volume: Volume, argv: tuple[str, ...], timeout_s: float) -> None
     """Run a tool and tell the ways apart in which it fails for the disk's sake. It dies with this process: a copy that
     goes on by itself would write to a file that the next ensure begins anew."""
     mortal = ("setpriv", "--pdeathsig", "KILL", *argv)
-    done = await run(mortal, timeout_s=timeout_s, check=False, object=volume.id, hint="install qemu-utils")
+    done = await run(mortal, timeout_s=timeout_s, check=False, object=volume.id, hint="install util-linux")
     said = done.stderr.decode(errors="replace")
     if done.status == 0:
         return
-    if os.strerror(errno.ENOSPC) in said or os.strerror(errno.EDQUOT) in said:
+    if done.status == _NOT_INSTALLED:
+        raise Unavailable(f"the program {argv[0]} is not installed", volume.id, "install qemu-utils")
+    if any(os.strerror(number) in said for number in FULL):
         raise _no_space(volume.place, volume)
     if os.strerror(errno.EFBIG) in said:
         raise _too_large(volume.place, volume)
     if 'Failed to get "write" lock' in said or "Failed to get shared" in said:
         raise Refused("the volume is open in a running guest", volume.id, "grow it through the guest, or stop the guest")
     raise StepFailed(explain(argv, done.status, done.stderr), volume.id)
+
+
+def _make_pool(place: Place, job: str) -> None:
+    directory = Path(check_path(place.path, "pool"))
+    with _told_apart(place):
+        if not (directory / MARKER).exists():
+            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            check(
+                not _foreign_content(directory),
+                Refused("the directory holds files that are not Covey's", place.path, "name an empty directory"),
+            )
+            write_durably(directory / MARKER, json.dumps({"job": job}).encode())
+            sync_directory(directory.parent)
+        check(os.access(directory, os.W_OK), Unavailable("the file system is read-only", place.path, "remount it"))
+        _volumes_of(place).mkdir(mode=0o711, exist_ok=True)
+        for made in (directory, _volumes_of(place)):
+            made.chmod(0o711)  # QEMU must get through, whatever the umask was; nobody needs to list
+        sync_directory(directory)
+
+
+def _remove_pool(place: Place) -> None:
+    directory = Path(check_path(place.path, "pool"))
+    if not (directory / MARKER).exists():
+        return
+    with _told_apart(place):
+        volumes = _volumes_of(place)
+        if volumes.exists():
+            _clear(place, volumes)
+        remove_durably(directory / MARKER)
+        try:
+            directory.rmdir()
+        except OSError as error:
+            # Somebody's mount point, or not empty (lost+found): what is left is not Covey's.
+            if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+                raise
 
 
 def _path_of(volume: Volume) -> Path:
@@ -217,6 +222,16 @@ def _tag(path: Path) -> Path:
 
 def _in_the_making(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")
+
+
+def _publish(new: Path, path: Path, owner: tuple[int, int] | None) -> None:
+    """Give a finished file its owner and, once it is durable, its name."""
+    new.chmod(0o600)
+    if owner:
+        os.chown(new, *owner)
+    _sync_file(new)
+    new.rename(path)
+    sync_directory(path.parent)
 
 
 def _remove(path: Path) -> None:
@@ -273,6 +288,14 @@ def _size(volume: Volume, path: Path) -> int:
         return find_size(path, volume.format)
     except ValueError as error:
         raise StepFailed("the volume's file is damaged: it has no qcow2 header", path, "restore it") from error
+
+
+def _list(place: Place) -> tuple[FoundVolume, ...]:
+    names = {entry.name for entry in os.scandir(_volumes_of(place))}
+    matches = (_VOLUME_FILE.fullmatch(name) for name in names)
+    wanted = sorted({(match["id"], match["format"]) for match in matches if match})
+    found = (_find(Volume(id, place, format, 0)) for id, format in wanted)
+    return tuple(volume for volume in found if volume)
 
 
 def _find(volume: Volume) -> FoundVolume | None:
@@ -336,7 +359,7 @@ def _told_apart(place: Place, volume: Volume | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise _no_space(place, volume) from error
         if error.errno in (errno.EFBIG, errno.EINVAL) and volume:
             raise _too_large(place, volume) from error

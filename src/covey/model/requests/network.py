@@ -21,7 +21,7 @@ def parse_subnet(text: str, object: str) -> ipaddress.IPv4Network:
         raise BadInput(f"{text[:60]!r} is not an IPv4 network", object, "write it like 10.77.0.0/24") from error
     check(8 <= subnet.prefixlen <= 30, BadInput("must be between /8 and /30", object))
     check(
-        not (subnet.is_multicast or subnet.is_loopback or subnet.is_link_local),
+        not (subnet.is_multicast or subnet.is_loopback or subnet.is_link_local or subnet.is_reserved or subnet.is_unspecified),
         BadInput(f"{text} is not for guests", object),
     )
     return subnet
@@ -67,7 +67,7 @@ class AddNetwork(Request, kind="network.add"):
         for server in self.dns:
             parse_address(server, "dns")
         check(
-            not self.bridge or _INTERFACE.fullmatch(self.bridge),
+            not self.bridge or (_INTERFACE.fullmatch(self.bridge) and self.bridge not in ("lo", "all", "default")),
             BadInput(
                 f"{self.bridge[:40]!r} cannot be an interface's name",
                 "bridge",

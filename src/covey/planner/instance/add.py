@@ -19,7 +19,7 @@ from covey.model.steps.instance import EnsureRunning
 from covey.model.view import ClusterView
 from covey.placement.choose import Room, choose_node
 from covey.planner.drawing import draw_mac, draw_uuid
-from covey.planner.instance.parts import await_ready, presence, started, uses_of
+from covey.planner.instance.parts import await_ready, forget_secret, presence, started, uses_of
 from covey.planner.registry import plans
 
 
@@ -81,7 +81,7 @@ def add(view: ClusterView, request: AddInstance) -> Plan:
         warnings=_warnings(view, node.id, disks),
         begin=(put(instance),),
         success=(put(replace(instance, state="ready")),),
-        undone=(delete(instance),),
+        undone=(delete(instance), *forget_secret(instance)),
         awaits=await_ready(view, instance, request.ready_timeout_s) if request.wait_ready else None,
     )
 

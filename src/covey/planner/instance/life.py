@@ -19,7 +19,7 @@ from covey.model.steps.disk import EnsureVolumeAbsent
 from covey.model.steps.instance import EnsureGeneration, EnsureInstanceAbsent, EnsureRunning, EnsureStopped
 from covey.model.view import ClusterView
 from covey.placement.choose import check_memory
-from covey.planner.instance.parts import await_ready, check_settled, graceful_sentence, presence, started, uses_of
+from covey.planner.instance.parts import await_ready, check_settled, forget_secret, graceful_sentence, presence, started, uses_of
 from covey.planner.registry import plans
 
 
@@ -130,7 +130,7 @@ def remove(view: ClusterView, request: RemoveInstance) -> Plan:
         uses_of(instance),
         warnings=("what is on its disks is lost",) if count else (),
         begin=(put(replace(instance, state="removing", desired="stopped", desired_by="")),),
-        success=(delete(instance), *((delete(observed),) if observed else ())),
+        success=(delete(instance), *((delete(observed),) if observed else ()), *forget_secret(instance)),
         undone=(put(instance),),
         repair=f"covey instance remove {instance.name}",
     )

@@ -10,7 +10,8 @@ from covey.base.units import humane_duration
 from covey.model.domain import Domain, DomainDisk, DomainNic
 from covey.model.instance import Instance
 from covey.model.network import Network
-from covey.model.plan import Await, Uses
+from covey.model.plan import Await, Uses, Write
+from covey.model.record import SECRETS
 from covey.model.seed import Seed, SeedNic
 from covey.model.step import Step
 from covey.model.steps.instance import EnsureDefined, EnsureSeed
@@ -77,6 +78,11 @@ def uses_of(instance: Instance) -> Uses:
 def started(instance: Instance, by: str) -> Instance:
     """The record with the next start's generation."""
     return replace(instance, desired="running", desired_by=by, generation=instance.generation + 1)
+
+
+def forget_secret(instance: Instance) -> tuple[Write, ...]:
+    """The write after which the instance's user-data is kept nowhere (P13)."""
+    return (Write(f"{SECRETS}{instance.secret}", None),) if instance.secret else ()
 
 
 def await_ready(view: ClusterView, instance: Instance, timeout_s: float = 0.0) -> Await:

@@ -1,0 +1,124 @@
+"""The agent of one machine: its tasks, its observations, and the stream to the leader. Knows no transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import structlog
+
+from covey.agent.observe import Observer, Thermometer
+from covey.agent.tasks import EpochFile, Tasks
+from covey.base.clock import Clock
+from covey.base.errors import CoveyError
+from covey.host.host import Host
+from covey.model.node import Telemetry
+from covey.model.order import Charge, Hello, Inventory, Message, Order, Telling
+from covey.model.pool import FoundVolume
+from covey.model.step import Step
+
+LONGEST_QUEUE = 100_000  # messages to a leader that does not read: then the stream is ended, and begins anew with all that counts
+CONSOLE_TAIL = 2000
+log = structlog.get_logger()
+
+
+class Agent:
+    def __init__(self, node: str, host: Host, session: str, epochs: EpochFile, clock: Clock, about: Telemetry) -> None:
+        self.node = node
+        self.host = host
+        self.session = session
+        self._stream: asyncio.Queue[Message | None] | None = None
+        self._observer = Observer(host, self._emit, clock)
+        self._thermometer = Thermometer(host, self._emit, clock, about)
+        self.tasks = Tasks(host, session, epochs, self._emit, self._settled)
+        self._background: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._background = [
+            asyncio.create_task(work) for work in (self._observer.run(), self._observer.look_again(), self._thermometer.run())
+        ]
+
+    async def close(self) -> None:
+        """Stop without touching any guest."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self.tasks.close()
+        if self._stream:
+            self._stream.put_nowait(None)
+        await self.host.guests.close()
+        await self.host.hypervisor.close()
+
+    async def hello(self) -> Hello:
+        return Hello(self.node, self.session, self.tasks.epochs.epoch, await self._thermometer.read())
+
+    async def look_after(self, charge: Charge) -> None:
+        self._thermometer.look_after(charge)
+        await self._thermometer.tell()
+
+    def accept(self, orders: list[Order]) -> list[CoveyError | None]:
+        """One answer an order: None when its task is under way or known."""
+        answers: list[CoveyError | None] = []
+        for order in orders:
+            try:
+                self.tasks.accept(order)
+                answers.append(None)
+            except CoveyError as error:
+                answers.append(error)
+        return answers
+
+    async def stream(self) -> AsyncIterator[Message]:
+        """Everything the leader must know, then everything that changes. A new stream ends the one before: there is one leader."""
+        if self._stream:
+            self._stream.put_nowait(None)
+        queue: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._stream = queue
+        yield Telling((await self.hello()).telemetry)
+        try:
+            yield await self._observer.everything()
+        except CoveyError as error:
+            log.warning("cannot look at the domains", error=str(error))
+        for outcome in self.tasks.outcomes():
+            yield outcome
+        while (message := await queue.get()) is not None:
+            yield message
+
+    def _emit(self, message: Message) -> None:
+        if self._stream is None:
+            return
+        if self._stream.qsize() > LONGEST_QUEUE:
+            self._stream.put_nowait(None)
+            self._stream = None
+            return
+        self._stream.put_nowait(message)
+
+    async def _settled(self, step: Step) -> None:
+        """What a step changed is told before its outcome: the leader then never decides on a state from before it."""
+        await self._thermometer.tell_room(step)
+        if step.object.startswith("instance/"):
+            await self._observer.look_at(step.object.removeprefix("instance/"))
+
+    async def inventory(self, charge: Charge) -> Inventory:
+        """Everything of Covey's on this machine. What cannot be looked at is named, not left out in silence."""
+        problems: list[str] = []
+        volumes: list[FoundVolume] = []
+        for place in charge.pools.values():
+            try:
+                volumes += await self.host.storage(place).volumes(place)
+            except CoveyError as error:
+                problems.append(str(error))
+        try:
+            domains = await self.host.hypervisor.domains()
+        except CoveyError as error:
+            domains = ()
+            problems.append(str(error))
+        try:
+            networks = await self.host.networks.networks(charge.networks)
+        except CoveyError as error:
+            networks = ()
+            problems.append(str(error))
+        images = await self.host.images.images()
+        return Inventory(domains, tuple(volumes), images, networks, await self.host.guests.seeds(), tuple(problems))
+
+    def console_tail(self, instance: str) -> str:
+        return self.host.guests.console_tail(instance, CONSOLE_TAIL).decode(errors="replace")

@@ -1,0 +1,195 @@
+"""The leader's side of agents: orders are repeated until their outcome is known, over lost connections and restarts (P9)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import structlog
+from websockets.asyncio.client import unix_connect
+from websockets.exceptions import WebSocketException
+
+from covey.base.clock import Clock
+from covey.base.errors import CoveyError, Unavailable, from_json
+from covey.model import codec
+from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Order, Outcome
+from covey.model.step import Step
+
+RECONNECT_S = 0.2  # pause between attempts, doubled up to RECONNECT_MOST_S
+RECONNECT_MOST_S = 2.0
+REQUEST_TIMEOUT_S = 20.0
+INVENTORY_TIMEOUT_S = 120.0
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Pending:
+    """An order whose outcome is awaited, perhaps by several."""
+
+    id: str
+    epoch: Epoch
+    step: Step
+    undo: bool
+    secrets: dict[str, str]
+    future: asyncio.Future[Outcome]
+
+
+class Link:
+    """The connection to one agent. `heard` gets every message but outcomes; `met` each hello; `lost` is told when it is gone."""
+
+    def __init__(
+        self,
+        socket: Path,
+        clock: Clock,
+        heard: Callable[[str, Message], None],
+        met: Callable[[Hello], Any],
+        lost: Callable[[str, str], None],
+    ) -> None:
+        self._socket = socket
+        self._clock = clock
+        self._heard = heard
+        self._met = met
+        self._lost = lost
+        self._client = httpx2.AsyncClient(
+            transport=httpx2.AsyncHTTPTransport(uds=str(socket)), base_url="http://agent", timeout=REQUEST_TIMEOUT_S
+        )
+        self._pending: dict[str, _Pending] = {}
+        self._unsent: list[str] = []
+        self._acknowledged: list[str] = []
+        self._wake = asyncio.Event()
+        self._session = ""
+        self.node = ""
+
+    async def run(self) -> None:
+        """Keep the link up for ever."""
+        pause = RECONNECT_S
+        sender = asyncio.create_task(self._send_forever())
+        try:
+            while True:
+                try:
+                    await self._be_linked()
+                    pause = RECONNECT_S
+                    why = "it ended the connection"
+                except (httpx2.HTTPError, OSError, CoveyError, ValueError) as error:
+                    why = str(error) or type(error).__name__
+                if self._session:
+                    log.warning("the agent does not answer", node=self.node, why=why)
+                self._session = ""
+                self._lost(self.node, why)
+                await self._clock.sleep(pause)
+                pause = min(pause * 2, RECONNECT_MOST_S)
+        finally:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+            await self._client.aclose()
+
+    async def _be_linked(self) -> None:
+        """Meet the agent, hand it all orders anew, and hear it until it is gone."""
+        answer = await self._client.get("/hello")
+        hello = codec.decode(Hello, _checked(answer))
+        self.node = hello.node
+        async with self._client.stream("GET", "/stream", timeout=httpx2.Timeout(REQUEST_TIMEOUT_S, read=None)) as stream:
+            self._session = hello.session
+            self._unsent = list(self._pending)
+            self._wake.set()
+            await self._met(hello)
+            async for line in stream.aiter_lines():
+                self._take(codec.decode(Message, json.loads(line)))
+
+    def _take(self, message: Message) -> None:
+        if not isinstance(message, Outcome):
+            self._heard(self.node, message)
+            return
+        pending = self._pending.pop(message.task, None)
+        if pending and not pending.future.done():
+            pending.future.set_result(message)
+
+    # --- orders --------------------------------------------------------------------------------------------------------------------
+    async def carry_out(self, id: str, epoch: Epoch, step: Step, secrets: dict[str, str], undo: bool) -> Outcome:
+        task = f"{id}.undo" if undo else id
+        pending = self._pending.get(task)
+        if pending is None:
+            future = asyncio.get_running_loop().create_future()
+            pending = self._pending[task] = _Pending(id, epoch, step, undo, secrets, future)
+            self._unsent.append(task)
+            self._wake.set()
+        try:
+            return await asyncio.shield(pending.future)
+        except asyncio.CancelledError:
+            self._pending.pop(task, None)  # nobody waits for it any more
+            raise
+
+    def acknowledge(self, task: str) -> None:
+        self._acknowledged.append(task)
+        self._wake.set()
+
+    async def _send_forever(self) -> None:
+        """All orders that came up meanwhile go in one request: a burst of jobs costs few round trips."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if not self._session:
+                continue
+            tasks, self._unsent = self._unsent, []
+            acknowledged, self._acknowledged = self._acknowledged, []
+            try:
+                if tasks:
+                    await self._send([self._pending[task] for task in tasks if task in self._pending])
+                if acknowledged:
+                    _checked(await self._client.post("/acknowledge", content=json.dumps(acknowledged)))
+            except (httpx2.HTTPError, OSError, CoveyError) as error:
+                self._acknowledged = acknowledged + self._acknowledged
+                log.info("orders did not reach the agent; they go again with the next link", node=self.node, why=str(error))
+
+    async def _send(self, orders: list[_Pending]) -> None:
+        body = [codec.encode(Order(o.id, o.epoch, self._session, o.step, o.undo, o.secrets)) for o in orders]
+        answers = _checked(await self._client.put("/orders", content=json.dumps(body)))
+        for order, error in zip(orders, answers, strict=True):
+            if error and error["kind"] != Unavailable.__name__:  # that one was meant for an earlier process: it goes again
+                task = f"{order.id}.undo" if order.undo else order.id
+                self._take(Outcome(task, {}, error))
+
+    # --- questions -----------------------------------------------------------------------------------------------------------------
+    async def look_after(self, charge: Charge) -> None:
+        _checked(await self._ask("PUT", "/charge", charge))
+
+    async def inventory(self, charge: Charge) -> Inventory:
+        return codec.decode(Inventory, _checked(await self._ask("POST", "/inventory", charge, INVENTORY_TIMEOUT_S)))
+
+    async def console_tail(self, instance: str) -> str:
+        try:
+            answer = await self._client.get(f"/console/{instance}/tail")
+            return answer.text if answer.status_code == 200 else ""
+        except (httpx2.HTTPError, OSError):
+            return ""
+
+    async def _ask(self, method: str, path: str, charge: Charge, timeout_s: float = REQUEST_TIMEOUT_S) -> httpx2.Response:
+        try:
+            return await self._client.request(method, path, content=json.dumps(codec.encode(charge)), timeout=timeout_s)
+        except (httpx2.HTTPError, OSError) as error:
+            raise Unavailable(f"its agent does not answer: {error or type(error).__name__}", f"node {self.node}") from error
+
+    @contextlib.asynccontextmanager
+    async def console(self, instance: str) -> AsyncIterator[Any]:
+        """A WebSocket to a guest's console. Raises Unavailable."""
+        try:
+            async with unix_connect(str(self._socket), f"ws://agent/console/{instance}", max_size=None, proxy=None) as socket:
+                yield socket
+        except (OSError, WebSocketException) as error:
+            raise Unavailable(f"the console cannot be had: {error}", f"instance {instance}") from error
+
+
+def _checked(answer: httpx2.Response) -> Any:
+    """The JSON of an answer. Raises the CoveyError that it carries."""
+    if answer.status_code == 200:
+        return answer.json()
+    try:
+        raise from_json(answer.json())
+    except ValueError:
+        raise Unavailable(f"the agent answered {answer.status_code}", "agent", "see its log") from None

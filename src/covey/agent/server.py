@@ -1,0 +1,111 @@
+"""The agent's door: HTTP over a unix socket of the machine, for its own root only.
+
+PUT /orders (many at once; answers at once), POST /acknowledge, PUT /charge, POST /inventory, GET /hello, GET /stream (a JSON message a
+line, for ever), GET /console/ID/tail and WebSocket /console/ID.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from covey.agent.agent import Agent
+from covey.base.errors import CoveyError
+from covey.host.guest.protocol import ConsoleSession
+from covey.model import codec
+from covey.model.names import check_uuid
+from covey.model.order import Charge, Order
+
+
+def make_app(agent: Agent) -> Starlette:
+    async def hello(request: Request) -> Response:
+        return _json(codec.encode(await agent.hello()))
+
+    async def put_orders(request: Request) -> Response:
+        orders = [codec.decode(Order, order) for order in json.loads(await request.body())]
+        return _json([error and error.to_json() for error in agent.accept(orders)])
+
+    async def acknowledge(request: Request) -> Response:
+        agent.tasks.acknowledge(json.loads(await request.body()))
+        return _json({})
+
+    async def put_charge(request: Request) -> Response:
+        await agent.look_after(codec.decode(Charge, json.loads(await request.body())))
+        return _json({})
+
+    async def inventory(request: Request) -> Response:
+        return _json(codec.encode(await agent.inventory(codec.decode(Charge, json.loads(await request.body())))))
+
+    async def stream(request: Request) -> Response:
+        async def lines() -> AsyncIterator[bytes]:
+            async for message in agent.stream():
+                yield json.dumps(codec.encode(message), separators=(",", ":")).encode() + b"\n"
+
+        return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+    async def console_tail(request: Request) -> Response:
+        return PlainTextResponse(agent.console_tail(check_uuid(request.path_params["instance"])))
+
+    async def console(socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            session = await agent.host.guests.attach(check_uuid(socket.path_params["instance"]))
+        except CoveyError as error:
+            await socket.close(4000, str(error)[:120])
+            return
+        await join(socket, session)
+
+    return Starlette(
+        routes=[
+            Route("/hello", hello),
+            Route("/orders", put_orders, methods=["PUT"]),
+            Route("/acknowledge", acknowledge, methods=["POST"]),
+            Route("/charge", put_charge, methods=["PUT"]),
+            Route("/inventory", inventory, methods=["POST"]),
+            Route("/stream", stream),
+            Route("/console/{instance}/tail", console_tail),
+            WebSocketRoute("/console/{instance}", console),
+        ],
+        exception_handlers={CoveyError: _refuse, ValueError: _refuse},
+    )
+
+
+async def join(socket: WebSocket, session: ConsoleSession) -> None:
+    """Carry bytes both ways between a console and a WebSocket until either ends."""
+
+    async def out() -> None:
+        while data := await session.read():
+            await socket.send_bytes(data)
+
+    async def into() -> None:
+        while True:
+            await session.write(await socket.receive_bytes())
+
+    tasks = [asyncio.create_task(out()), asyncio.create_task(into())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        await session.close()
+    if not any(isinstance(result, WebSocketDisconnect) for result in results):
+        await socket.close()
+
+
+def _json(value: Any) -> Response:
+    return Response(json.dumps(value, separators=(",", ":")), media_type="application/json")
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    if isinstance(error, CoveyError):
+        return JSONResponse(error.to_json(), status_code=error.status)
+    return JSONResponse({"kind": "BadInput", "what": str(error), "object": "", "hint": ""}, status_code=400)

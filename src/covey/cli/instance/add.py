@@ -1,0 +1,75 @@
+"""instance add: one by options, many by a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from covey.base.errors import BadInput, check
+from covey.cli.change import carry_out
+from covey.cli.instance.noun import command
+from covey.cli.instance.wishes import body_of
+from covey.cli.session import Session
+from covey.cli.verbs import DURATION, SIZE, Manner, changes, named
+
+
+@command.command(
+    "add",
+    change=True,
+    examples=[
+        "covey instance add web1 --image debian-12 --memory 2G --cpus 2 --disk 20G",
+        "covey instance add db1 --image debian-12 --disk 20G --disk 100G,pool=hdd",
+        "covey instance add web2 --image debian-12 --network lan --ssh-key id.pub --wait ready",
+        "covey instance add old1 --iso rescue --disk 8G,format=raw --nic none --no-start",
+        "covey instance add -f many.yaml",
+    ],
+)
+@named("instance", required=False)
+@click.option("-f", "--file", metavar="FILE", help="Add many: a YAML list, a mapping each (see below). - is standard input.")
+@click.option("--cpus", type=click.IntRange(1), metavar="N", help="Processors. [the cluster's default]")
+@click.option("--memory", type=SIZE, help="Memory. [the cluster's default]")
+@click.option("--image", metavar="IMAGE", help="Golden image that its first disk is made from.")
+@click.option("--iso", metavar="IMAGE", help="Image in its CD-ROM drive.")
+@click.option(
+    "--disk",
+    multiple=True,
+    metavar="SIZE[,pool=P][,format=F]",
+    help="A disk; repeatable. [one as large as the image, none without an image]",
+)
+@click.option("--network", multiple=True, metavar="NET", help="A NIC on this network; repeatable. [the only one, or default]")
+@click.option(
+    "--nic",
+    multiple=True,
+    metavar="network=NET[,mac=M][,address=A]",
+    help="A NIC in full; repeatable. address is auto, none or an IPv4 address. --nic none: no NIC at all.",
+)
+@click.option("--uuid", metavar="UUID", help="Its UUID. [drawn]")
+@click.option("--ssh-key", multiple=True, metavar="FILE", help="Public keys that may log in as root; repeatable.")
+@click.option("--user-data", metavar="FILE", help="cloud-init user-data; - is standard input. Kept as a secret.")
+@click.option("--tag", multiple=True, metavar="TAG", help="A tag; repeatable.")
+@click.option("--notes", metavar="TEXT", help="Free text.")
+@click.option("--no-start", is_flag=True, help="Make it, but do not start it.")
+@click.option("--wait", type=click.Choice(["ready"]), help="Done only when the guest reports that it is ready.")
+@click.option("--timeout", type=DURATION, help="How long it may take to become ready. [10m]")
+@changes
+@click.pass_obj
+def add(session: Session, /, name: str | None, file: str | None, manner: Manner, no_start: bool, **wishes: Any) -> int:
+    """Make an instance and start it.
+
+    A file for -f holds a YAML list with a mapping for each instance. Its keys are the options of this page without dashes in front (name,
+    cpus, memory, image, iso, disk, network, nic, uuid, ssh-key, user-data, tag, notes, start, wait, timeout); what may be repeated here
+    is a list there. All are checked before the first is made: one bad entry, and none is.
+    """
+    if file is not None:
+        given = [key for key, value in {**wishes, "no_start": no_start, "name": name}.items() if value]
+        check(not given, BadInput("everything is said in the file", f"--file with {given[0] if given else ''}", "leave one out"))
+        from covey.cli.instance.many import add_many
+
+        return add_many(session, file, manner)
+    check(name, BadInput("the name is missing", "instance add", "covey instance add NAME, or -f FILE for many"))
+    from covey.client.client import Change
+
+    body = body_of({**wishes, "name": name, "start": not no_start}, Path())
+    return carry_out(session, Change("POST", "/v1/instances", body), manner)

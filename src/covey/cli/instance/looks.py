@@ -1,0 +1,167 @@
+"""instance list and info."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from covey.cli.instance.noun import command
+from covey.cli.lists import names_of, show_json, show_list
+from covey.cli.session import Session
+from covey.cli.text import NONE, Column, plain, plural, say, since, size, sized, spoken_size, timed, when
+from covey.cli.verbs import Look, lists, named
+
+_AMISS = ("crashed", "missing", "paused")
+COLUMNS = (
+    plain("name"),
+    plain("state"),
+    plain("node"),
+    plain("cpus", right=True),
+    sized("memory"),
+    Column(
+        "disk", ("disks",), lambda item, now: size(sum(d["size"] for d in item["disks"])) if item["disks"] else NONE, right=True
+    ),
+    Column("address", ("addresses",), lambda item, now: item["addresses"][0] if item["addresses"] else NONE),
+    plain("protection"),
+    Column("remark", ("remark",), lambda item, now: item["remark"] or ""),
+    plain("id"),
+    plain("desired"),
+    plain("reason"),
+    plain("ready"),
+    plain("addresses"),
+    plain("image"),
+    plain("iso"),
+    plain("tags"),
+    Column("notes", ("notes",), lambda item, now: item["notes"] or NONE),
+    plain("machine"),
+    plain("generation", right=True),
+    plain("pid", right=True),
+    plain("crashes", right=True),
+    Column("networks", ("nics",), lambda item, now: ",".join(nic["network"] for nic in item["nics"]) or NONE),
+    Column("mac", ("nics",), lambda item, now: ",".join(nic["mac"] for nic in item["nics"]) or NONE),
+    Column("cpu", ("cpu_percent",), lambda item, now: _percent(item["cpu_percent"]), right=True),
+    sized("memory_used"),
+    Column("since", ("since_at",), lambda item, now: since(item["since_at"], now), right=True),
+    timed("created", "created_at"),
+)
+SHOWN = ("name", "state", "node", "cpus", "memory", "disk", "address", "protection", "remark")
+
+
+@command.command(
+    "list",
+    examples=[
+        "covey instance list",
+        "covey instance list --filter 'state=running tag=web memory>2G'",
+        "covey instance list --columns name,address --no-header",
+        "covey instance list --json",
+    ],
+)
+@lists(*names_of(COLUMNS))
+@click.pass_obj
+def list_(session: Session, /, look: Look) -> None:
+    """All instances."""
+    show_list(session, "instances", look, COLUMNS, SHOWN, "instance", _footer)
+
+
+def _footer(items: list[dict[str, Any]]) -> str:
+    """3 instances: 2 running, 1 crashed. 1 problem: covey status"""
+    states = Counter(item["state"] for item in items if "state" in item)
+    counted = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    amiss = sum(states[state] for state in _AMISS)
+    whole = plural(len(items), "instance") + (f": {counted}" if counted else "")
+    return f"{whole}. {plural(amiss, 'problem')}: covey status" if amiss else whole
+
+
+def _percent(value: float | None) -> str:
+    return NONE if value is None else f"{value:.0f} %"
+
+
+@command.command("info", examples=["covey instance info web1", "covey instance info web1 --json"])
+@named("instance")
+@click.option("--json", "as_json", is_flag=True, help="The whole object as JSON.")
+@click.pass_obj
+def info(session: Session, /, name: str, as_json: bool) -> None:
+    """What it is, how it does, and what happens when its node dies."""
+    answer = session.client.answer("instances", name)
+    instance = answer.json()
+    if as_json:
+        show_json(instance)
+        return
+    jobs = session.client.list("jobs", filter=f"object={name}", most=1).items
+    for line in _sentences(instance, answer.at or 0.0):
+        say(line)
+    for job in jobs[:1]:
+        say(_last_job(job, answer.at or 0.0))
+
+
+def _sentences(instance: dict[str, Any], now: float) -> Iterator[str]:
+    name, node = instance["name"], instance["node"]
+    yield f"{name}  {_state(instance, now)}"
+    if instance["remark"]:
+        yield f"  Remark: {instance['remark']}"
+    yield f"  If {node} dies: {_when_its_node_dies(instance)}"
+    if instance["desired"] == "running":
+        yield f"  If it crashes: started again on {node}, by itself."
+    else:
+        yield f"  It stays stopped{_by(instance)}: covey instance start {name}"
+    yield f"  CPU     {_cpu(instance)}      Memory  {_memory(instance)}"
+    yield f"  Machine {instance['machine']} (pinned)      Generation {instance['generation']}"
+    for label, key in (("Image", "image"), ("CD-ROM", "iso")):
+        if instance[key]:
+            yield f"  {label:<7} {instance[key]}"
+    for disk in instance["disks"]:
+        of_image = f", of {disk['image']}" if disk["image"] else ""
+        yield f"  Disk {disk['index']}  {spoken_size(disk['size'])} {disk['format']} in pool {disk['pool']}{of_image}"
+    for nic in instance["nics"]:
+        yield f"  NIC {nic['index']}   {nic['network']}, {nic['mac']}, {nic['address'] or 'no address'}"
+    for label, value in (("Tags", ", ".join(instance["tags"])), ("Notes", instance["notes"])):
+        if value:
+            yield f"  {label:<7} {value}"
+    yield f"  On the host: virsh domain {instance['id']}{', pid ' + str(instance['pid']) if instance['pid'] else ''}"
+
+
+def _state(instance: dict[str, Any], now: float) -> str:
+    """running on n1 since 2026-11-18 22:04:00 (1d 7h); guest answers, 10.7.0.11"""
+    moment = instance["since_at"]
+    state = f"{instance['state']} on {instance['node']}"
+    if moment:
+        state += f" since {when(moment)} ({since(moment, now)})"
+    if instance["state"] != "running":
+        reason = {"guest": "shut down from within", "covey": "stopped by order"}.get(instance["reason"], instance["reason"])
+        return f"{state}; {reason}" if reason else state
+    guest = "the guest is ready" if instance["ready"] else "the guest has not reported ready"
+    if instance["ready_status"] not in ("", "ready", "done"):
+        guest += f" ({instance['ready_status']})"
+    return "; ".join([state, ", ".join([guest, *instance["addresses"]])])
+
+
+def _when_its_node_dies(instance: dict[str, Any]) -> str:
+    if not instance["protection"].startswith("none"):
+        return f"{instance['protection']}."
+    if not instance["disks"]:
+        return "it is down until its node is back; it has no disks to lose."
+    return "it is down until its node is back; nothing else holds a copy of its disks."
+
+
+def _by(instance: dict[str, Any]) -> str:
+    who = instance["desired_by"]
+    return f" (shut down by its {who})" if who == "guest" else ""
+
+
+def _cpu(instance: dict[str, Any]) -> str:
+    used = instance["cpu_percent"]
+    return f"{instance['cpus']}" if used is None else f"{instance['cpus']}, {used:.0f} % of one now"
+
+
+def _memory(instance: dict[str, Any]) -> str:
+    used = instance["memory_used"]
+    return spoken_size(instance["memory"]) if used is None else f"{spoken_size(instance['memory'])}, {size(used)} used"
+
+
+def _last_job(job: dict[str, Any], now: float) -> str:
+    ago = since(job.get("created_at"), now)
+    why = f': "{job["reason"]}"' if job.get("reason") else ""
+    return f"  Last    job {job['id']} {job['title']} {job['state']}, {ago} ago, by {job['user']}{why}"

@@ -1,0 +1,136 @@
+"""instance add -f: all entries of a file are checked, then all are made."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from covey.base.errors import BadInput, CoveyError, check
+from covey.cli.change import Task, show_plan, submit_many
+from covey.cli.instance.wishes import KEYS, body_of
+from covey.cli.session import Session
+from covey.cli.text import complain, plural, say
+from covey.cli.verbs import Manner
+from covey.client.client import Change, Terms
+from covey.model import codec
+from covey.model.requests.instance import AddInstance
+
+
+class Entry(NamedTuple):
+    """An instance asked for, and where: "many.yaml line 7, web1"."""
+
+    where: str
+    body: dict[str, Any]
+
+
+def add_many(session: Session, file: str, manner: Manner) -> int:
+    """Check every entry here and by a dry run there; hand none in unless all are good. Raises BadInput naming the bad ones."""
+    entries = list(read_entries(file))
+    client = session.client
+    bad: list[str] = []
+    tasks = [Task(entry.body["name"], Change("POST", "/v1/instances", entry.body)) for entry in entries]
+    for entry, task in zip(entries, tasks, strict=True):
+        try:
+            plan = client.plan(task.change)
+        except CoveyError as error:
+            if error.exit_code == 3:  # no access or no answer: not the entry's fault
+                raise
+            bad.append(f"{entry.where}: {error}")
+            continue
+        if manner.dry_run:
+            show_plan(plan)
+    _refuse(bad, len(entries))
+    if manner.dry_run:
+        return 0
+    if not manner.quiet and not manner.no_wait:
+        say(f"{plural(len(tasks), 'instance')} to add")
+    return submit_many(client, [(task, Terms(manner.reason, manner.after)) for task in tasks], manner)
+
+
+def read_entries(file: str) -> Iterator[Entry]:
+    """The entries of a file, each checked by itself and against the others. Raises BadInput naming every bad one."""
+    shown = "standard input" if file == "-" else file
+    directory = Path() if file == "-" else Path(file).parent
+    good: list[Entry] = []
+    bad: list[str] = []
+    seen: dict[tuple[str, str], str] = {}
+    items = _parse(_text(file), shown)
+    for line, item in items:
+        where = f"{shown} line {line}"
+        try:
+            entry = _entry(item, where, directory)
+            _check_unlike(entry, seen)
+            good.append(entry)
+        except BadInput as error:
+            name = item.get("name") if isinstance(item, dict) else None
+            bad.append(f"{where}{f', {name}' if isinstance(name, str) else ''}: {error}")
+    _refuse(bad, len(items))
+    return iter(good)
+
+
+def _entry(item: Any, where: str, directory: Path) -> Entry:
+    check(isinstance(item, dict), BadInput("an entry is a mapping", "", "begin it with - name: NAME"))
+    wishes: dict[str, Any] = {}
+    for key, value in item.items():
+        word = str(key).replace("-", "_")
+        close = get_close_matches(word, KEYS, 1)
+        check(
+            word in KEYS,
+            BadInput(f"there is no {str(key)!r}", "", f"did you mean {close[0]}?" if close else f"keys are {', '.join(KEYS)}"),
+        )
+        wishes[word] = value
+    check(wishes.get("name"), BadInput("the name is missing", "", "begin it with - name: NAME"))
+    check(wishes.get("start") in (None, True, False), BadInput("is yes or no", "start"))
+    body = body_of(wishes, directory)
+    codec.decode(AddInstance, body).check()
+    return Entry(f"{where}, {body['name']}", body)
+
+
+def _check_unlike(entry: Entry, seen: dict[tuple[str, str], str]) -> None:
+    """What may be once in a cluster may be once in a file."""
+    nics = entry.body.get("nics") or []
+    unique = [("name", entry.body["name"]), ("uuid", entry.body.get("uuid", ""))]
+    unique += [("mac", nic.get("mac", "")) for nic in nics]
+    unique += [("address", nic["address"]) for nic in nics if nic.get("address") not in (None, "auto", "none")]
+    for key in unique:
+        if key[1]:
+            check(key not in seen, BadInput(f"{key[1]} is taken by {seen.get(key)}", key[0], "choose another"))
+            seen[key] = entry.where
+
+
+def _refuse(bad: list[str], count: int) -> None:
+    """Name every bad entry, a line each. Raises BadInput if there is one."""
+    for line in bad:
+        complain(line)
+    check(not bad, BadInput(f"{len(bad)} of {count} cannot be, so none is added", "instance add", "mend the file, give it again"))
+
+
+def _text(file: str) -> str:
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"cannot be read: {error.strerror}", file, "name a readable file") from error
+    except ValueError as error:
+        raise BadInput("is not UTF-8 text", file, "name another file") from error
+
+
+def _parse(text: str, shown: str) -> list[tuple[int, Any]]:
+    """Each item of the file's list with the line it begins on."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
+            raise BadInput("it holds no list of instances", shown, "begin each with - name: NAME")
+        lines = [item.start_mark.line + 1 for item in node.value]
+        return list(zip(lines, loader.construct_document(node), strict=True))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{shown} line {mark.line + 1}" if mark else shown
+        raise BadInput(f"it is not YAML: {getattr(error, 'problem', None) or error}", where, "mend that line") from error
+    finally:
+        loader.dispose()

@@ -1,0 +1,121 @@
+"""node list, info, modify, ping."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from covey.base.units import humane_duration
+from covey.cli.change import carry_out
+from covey.cli.lists import names_of, show_json, show_list
+from covey.cli.session import Session
+from covey.cli.text import NONE, Column, paragraph, plain, plural, say, since, size, sized, spoken_size, timed, when
+from covey.cli.verbs import Look, Manner, Noun, changes, lists, named
+
+COLUMNS = (
+    plain("name"),
+    plain("answers"),
+    plain("instances", right=True),
+    plain("cpus", right=True),
+    Column(
+        "cpu", ("cpu_percent", "answers"), lambda item, now: _when_answering(item, f"{item['cpu_percent']:.0f} %"), right=True
+    ),
+    Column("load", ("load1", "answers"), lambda item, now: _when_answering(item, f"{item['load1']:.2f}"), right=True),
+    sized("memory"),
+    sized("free", "memory_free"),
+    sized("promised", "memory_promised"),
+    Column(
+        "uptime", ("uptime_s", "answers"), lambda item, now: _when_answering(item, humane_duration(item["uptime_s"])), right=True
+    ),
+    plain("kernel"),
+    plain("hypervisor"),
+    plain("hostname"),
+    timed("created", "created_at"),
+    plain("notes"),
+    plain("id"),
+)
+SHOWN = ("name", "answers", "instances", "cpus", "cpu", "load", "memory", "free", "promised", "uptime")
+
+
+def _when_answering(item: dict[str, Any], text: str) -> str:
+    return text if item["answers"] else NONE
+
+
+@click.group(cls=Noun)
+def command() -> None:
+    """The machines."""
+
+
+@command.command("list", examples=["covey node list", "covey node list --columns name,kernel,hypervisor"])
+@lists(*names_of(COLUMNS))
+@click.pass_obj
+def list_(session: Session, /, look: Look) -> None:
+    """All nodes, with how busy they are."""
+    show_list(session, "nodes", look, COLUMNS, SHOWN, "node")
+
+
+@command.command("info", examples=["covey node info n1", "covey node info n1 --json"])
+@named("node")
+@click.option("--json", "as_json", is_flag=True, help="The whole object as JSON.")
+@click.pass_obj
+def info(session: Session, /, name: str, as_json: bool) -> None:
+    """What it is, what it has and what is promised of it."""
+    answer = session.client.answer("nodes", name)
+    node = answer.json()
+    if as_json:
+        show_json(node)
+        return
+    if node["answers"]:
+        head = f"answers, up {humane_duration(node['uptime_s'])}, {plural(node['instances'], 'instance')}"
+    else:
+        head = f"does not answer{', last heard of ' + since(node['as_of'], answer.at or 0.0) + ' ago' if node['as_of'] else ''}"
+    rooms = [
+        (
+            f"Pool {room['pool']}",
+            f"{size(room['free'])} of {size(room['size'])} free, {size(room['promised'])} promised"
+            + (f", {size(room['claimed'])} claimed by running jobs" if room["claimed"] else ""),
+        )
+        for room in node["pools"]
+    ]
+    memory = (
+        f"{spoken_size(node['memory'])}, {spoken_size(node['memory_free'])} free, {spoken_size(node['memory_promised'])} promised"
+    )
+    facts = [
+        ("CPUs", f"{node['cpus']}, {node['cpu_percent']:.0f} % busy, load {node['load1']:.2f}" if node["answers"] else ""),
+        ("Memory", memory if node["answers"] else ""),
+        *rooms,
+        ("Hypervisor", node["hypervisor"]),
+        ("Kernel", node["kernel"]),
+        ("Boot", node["boot_id"]),
+        ("Joined", when(node["created_at"])),
+        ("Notes", node["notes"]),
+    ]
+    paragraph(f"{node['name']}  {head}", facts)
+    for problem in node.get("problems", []):
+        say(f"  Problem: {problem}")
+
+
+@command.command("modify", change=True, examples=["covey node modify n1 --notes 'rack 4, top'"])
+@named("node")
+@click.option("--notes", required=True, metavar="TEXT", help="Its notes from now on.")
+@changes
+@click.pass_obj
+def modify(session: Session, /, name: str, notes: str, manner: Manner) -> int:
+    """Change its notes."""
+    from covey.client.client import Change
+    from covey.client.connection import path_of
+
+    return carry_out(session, Change("PATCH", path_of("nodes", name), {"notes": notes}), manner)
+
+
+@command.command("ping", change=True, examples=["covey node ping n1"])
+@named("node")
+@changes
+@click.pass_obj
+def ping(session: Session, /, name: str, manner: Manner) -> int:
+    """See that it carries out steps: a job that changes nothing."""
+    from covey.client.client import Change
+    from covey.client.connection import path_of
+
+    return carry_out(session, Change("POST", path_of("nodes", name, "ping"), {}), manner)

@@ -1,0 +1,34 @@
+"""covey up: hands over to the program itself."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from covey.cli.session import Session
+from covey.cli.verbs import Verb
+
+
+@click.command(
+    "up",
+    cls=Verb,
+    examples=[
+        "covey up",
+        "covey up --state /srv/covey --listen 0.0.0.0:7443",
+        "covey up --state /tmp/trial --hosts fake",
+    ],
+)
+@click.option("--state", metavar="DIR", help="Where it keeps everything. [COVEY_STATE; /var/lib/covey]")
+@click.option("--hosts", type=click.Choice(["real", "fake"]), default="real", help="Real machines, or pretended ones. [real]")
+@click.option("--netns", metavar="NAME", default="", help="Network namespace of bridges and guests. [the machine's own]")
+@click.option("--listen", metavar="HOST:PORT", default="", help="Come in over TLS here, too. [the socket only]")
+@click.pass_obj
+def command(session: Session, /, state: str | None, hosts: str, netns: str, listen: str) -> int:
+    """Run Covey on this machine, in the foreground, until Ctrl-C. Guests run on afterwards."""
+    from covey.client.door import DEFAULT_STATE
+
+    directory = state or session.options.get("state") or session.environ.get("COVEY_STATE") or DEFAULT_STATE
+    # By name, because main stands above this floor: the command line is a client of Covey, and only this verb starts it.
+    status: int = importlib.import_module("covey.main").up(directory, hosts=hosts, netns=netns, listen=listen)
+    return status

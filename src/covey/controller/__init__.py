@@ -1,0 +1,1 @@
+"""Leads: elects itself, hears the agents, and heals."""

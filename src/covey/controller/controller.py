@@ -1,0 +1,59 @@
+"""The controller: everything that leads, together."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from covey.base.clock import Clock
+from covey.controller.fleet import Fleet
+from covey.controller.healer import Healer
+from covey.controller.hearing import Hearing
+from covey.controller.lead import take_leadership
+from covey.engine.engine import Engine
+from covey.engine.ledger import Ledger
+from covey.planner import plan
+from covey.store.feed import Feed
+from covey.store.protocol import Store
+
+
+class Controller:
+    """Made by `lead`; `run` works until cancelled, or ends with Deposed when somebody else leads."""
+
+    def __init__(self, store: Store, feed: Feed, ledger: Ledger, clock: Clock, agents: list[Path]) -> None:
+        self.feed = feed
+        self.hearing = Hearing(feed, ledger, clock)
+        self.fleet = Fleet(agents, feed, self.hearing, clock)
+        self.engine = Engine(store, feed, ledger, self.fleet, clock, plan)
+        self.healer = Healer(feed, self.engine, ledger, self.fleet, clock, lambda: secrets.token_hex(16))
+
+    @classmethod
+    async def lead(cls, store: Store, clock: Clock, agents: list[Path], holder: str) -> Controller:
+        """Take the lead and read everything. `agents` are the sockets of the agents' doors."""
+        leadership, revision = await take_leadership(store, clock, holder)
+        feed = Feed(store)
+        await feed.start()
+        return cls(store, feed, Ledger(store, clock, leadership, revision), clock, agents)
+
+    async def run(self, serve: Callable[[], Awaitable[None]]) -> None:
+        """Work, with `serve` beside it (the doors that stand on this)."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.fleet.run(), name="fleet")
+                group.create_task(self.hearing.run(), name="hearing")
+                group.create_task(self.engine.run(), name="engine")
+                group.create_task(self.healer.run(), name="healer")
+                group.create_task(self._repair_networks(), name="networks")
+                group.create_task(_forever(serve), name="doors")
+        finally:
+            await self.feed.close()
+
+    async def _repair_networks(self) -> None:
+        while True:
+            await self.healer.repair_networks(await self.fleet.broken_networks.get())
+
+
+async def _forever(serve: Callable[[], Awaitable[None]]) -> None:
+    await serve()

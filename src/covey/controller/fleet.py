@@ -1,0 +1,139 @@
+"""The nodes as the leader reaches them: one link an agent, behind the engine's protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from covey.agent.client import Link
+from covey.base.clock import Clock
+from covey.base.errors import CoveyError, Unavailable, require
+from covey.controller.hearing import Hearing
+from covey.model.network import Network
+from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Observation, Observed, Outcome, Progress, Telling
+from covey.model.pool import Pool
+from covey.model.step import Step
+from covey.model.view import ClusterView
+from covey.store.feed import Changes, Feed
+
+UNKNOWN_NODE_PATIENCE_S = 1.0
+log = structlog.get_logger()
+
+
+class Fleet:
+    """All links. Implements engine.nodes.Nodes."""
+
+    def __init__(self, sockets: list[Path], feed: Feed, hearing: Hearing, clock: Clock) -> None:
+        self._feed = feed
+        self._hearing = hearing
+        self._clock = clock
+        self._links = [Link(socket, clock, self._hear, self._meet, self._lose) for socket in sockets]
+        self._by_node: dict[str, Link] = {}
+        self._met = asyncio.Event()
+        self._charging: set[asyncio.Task[None]] = set()
+        self.progress: dict[int, Progress] = {}  # by job: what its present step last said
+        self.broken_networks: asyncio.Queue[list[str]] = asyncio.Queue()
+
+    async def run(self) -> None:
+        self._feed.listen(self._on_change)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for link in self._links:
+                    group.create_task(link.run())
+        finally:
+            self._feed.ignore(self._on_change)
+
+    # --- hearing -------------------------------------------------------------------------------------------------------------------
+    async def _meet(self, hello: Hello) -> None:
+        link = next(link for link in self._links if link.node == hello.node)
+        self._by_node[hello.node] = link
+        self._feed.tell(hello.node, hello.telemetry)
+        self._met.set()
+        log.info("agent answers", node=hello.node, host=hello.telemetry.hostname)
+        await link.look_after(charge_of(self._feed.view))
+        await self._look_for_broken_networks(link)
+
+    async def _look_for_broken_networks(self, link: Link) -> None:
+        """Bridges do not survive a restart of the machine."""
+        networks = tuple(self._feed.view.all("network", Network))
+        if networks:
+            inventory = await link.inventory(Charge({}, networks))
+            intact = {found.id for found in inventory.networks if found.intact}
+            broken = [network.name for network in networks if network.id not in intact]
+            if broken:
+                self.broken_networks.put_nowait(broken)
+
+    def _lose(self, node: str, why: str) -> None:
+        if self._by_node.pop(node, None):
+            self._feed.tell(node, None)
+
+    def _hear(self, node: str, message: Message) -> None:
+        if isinstance(message, Telling):
+            self._feed.tell(node, message.telemetry)
+        elif isinstance(message, Observation):
+            self._hearing.hear(message)
+        elif isinstance(message, Observed):
+            self._hearing.hear_all(node, message.observations)
+        elif isinstance(message, Progress):
+            self.progress[int(message.task.partition(".")[0])] = message
+
+    def _on_change(self, before: ClusterView, after: ClusterView, changes: Changes) -> None:
+        for key, record in changes:
+            if key.startswith("state/job/") and record is None:
+                self.progress.pop(int(key.rpartition("/")[2]), None)
+        if any(key.startswith(("state/pool/", "state/network/")) for key, _ in changes):
+            for link in self._by_node.values():
+                task = asyncio.create_task(_charge_quietly(link, charge_of(after)))
+                self._charging.add(task)
+                task.add_done_callback(self._charging.discard)
+
+    # --- asking --------------------------------------------------------------------------------------------------------------------
+    async def carry_out(
+        self, node: str, id: str, epoch: Epoch, step: Step, secrets: dict[str, str], undo: bool = False
+    ) -> Outcome:
+        while node not in self._by_node:
+            await self._clock.sleep(UNKNOWN_NODE_PATIENCE_S if self._met.is_set() else 0.05)
+        return await self._by_node[node].carry_out(id, epoch, step, secrets, undo)
+
+    def acknowledge(self, node: str, task: str) -> None:
+        link = self._by_node.get(node)
+        if link:
+            link.acknowledge(task)
+
+    async def console_tail(self, node: str, instance: str) -> str:
+        link = self._by_node.get(node)
+        return await link.console_tail(instance) if link else ""
+
+    async def inventory(self, node: str) -> Inventory:
+        """Everything of Covey's on a node. Raises Unavailable."""
+        return await self._link(node).inventory(charge_of(self._feed.view))
+
+    @contextlib.asynccontextmanager
+    async def console(self, node: str, instance: str) -> AsyncIterator[Any]:
+        """A WebSocket to a guest's console. Raises Unavailable."""
+        async with self._link(node).console(instance) as socket:
+            yield socket
+
+    def _link(self, node: str) -> Link:
+        record = self._feed.view.find("node", node)
+        return require(
+            self._by_node.get(node),
+            Unavailable("its agent does not answer", f"node {record.name if record else node}", "see: covey status"),
+        )
+
+
+async def _charge_quietly(link: Link, charge: Charge) -> None:
+    try:
+        await link.look_after(charge)
+    except CoveyError as error:
+        log.info("the agent will learn of its pools with its next link", error=str(error))
+
+
+def charge_of(view: ClusterView) -> Charge:
+    pools = {pool.id: pool.place for pool in view.all("pool", Pool) if pool.capability.holds_volumes}
+    return Charge(pools, tuple(view.all("network", Network)))

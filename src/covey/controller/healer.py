@@ -1,0 +1,132 @@
+"""The healer: what should run and does not is started again, with back-off; what an undo had to leave is taken back later (P5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import structlog
+
+from covey.base.clock import Clock
+from covey.base.errors import CoveyError
+from covey.engine.engine import Engine
+from covey.engine.ledger import Ledger
+from covey.engine.nodes import Nodes
+from covey.model import record as records
+from covey.model.instance import Instance
+from covey.model.job import Debris, Job
+from covey.model.requests.instance import StartInstance
+from covey.model.requests.repair import RepairNetwork
+from covey.model.view import ClusterView
+from covey.store.feed import Changes, Feed
+from covey.store.protocol import Delete, Unmet
+
+USER = "covey"
+PRIORITY = 10  # healing goes first (P1)
+LOOK_EVERY_S = 5.0
+FAILED_PAUSE_S = 60.0  # before a start that failed is tried again
+DEBRIS_EVERY_S = 30.0
+log = structlog.get_logger()
+
+
+class Healer:
+    def __init__(self, feed: Feed, engine: Engine, ledger: Ledger, nodes: Nodes, clock: Clock, draw: Callable[[], str]) -> None:
+        """`draw` gives 32 random hex digits, the seed of a request (P6)."""
+        self._feed = feed
+        self._engine = engine
+        self._ledger = ledger
+        self._nodes = nodes
+        self._clock = clock
+        self._draw = draw
+        self._not_before: dict[str, float] = {}
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        self._feed.listen(self._on_change)
+        debris = asyncio.create_task(self._clear_debris())
+        try:
+            while True:
+                due = await self._heal()
+                await self._sleep(due)
+        finally:
+            self._feed.ignore(self._on_change)
+            debris.cancel()
+
+    def _on_change(self, before: ClusterView, after: ClusterView, changes: Changes) -> None:
+        if any(key.startswith(("state/observed/", "state/job/")) for key, _ in changes):
+            self._wake.set()
+
+    async def _sleep(self, seconds: float) -> None:
+        waiter = asyncio.ensure_future(self._wake.wait())
+        expiry = asyncio.ensure_future(self._clock.sleep(seconds))
+        await asyncio.wait({waiter, expiry}, return_when=asyncio.FIRST_COMPLETED)
+        waiter.cancel()
+        expiry.cancel()
+        self._wake.clear()
+
+    async def _heal(self) -> float:
+        """Start what should run; returns the seconds until something may be due."""
+        now = self._clock.now()
+        wait = LOOK_EVERY_S
+        for instance, at in list(to_restart(self._feed.view)):
+            at = max(at, self._not_before.get(instance.id, 0.0))
+            if at > now:
+                wait = min(wait, at - now)
+                continue
+            self._not_before[instance.id] = now + FAILED_PAUSE_S
+            state = self._feed.view.observed(instance.id).state
+            await self._submit(StartInstance(instance=instance.name, seed=self._draw(), now=now), f"it is {state} and should run")
+        return max(wait, 0.05)
+
+    async def repair_networks(self, broken: list[str]) -> None:
+        """After a restart of a machine its bridges are gone: make them again, before guests need them."""
+        for network in broken:
+            request = RepairNetwork(network=network, seed=self._draw(), now=self._clock.now())
+            await self._submit(request, "its bridge or rules are not as recorded")
+
+    async def _submit(self, request: StartInstance | RepairNetwork, why: str) -> None:
+        job = Job(0, request, USER, "queued", self._clock.now(), reason=why, priority=PRIORITY)
+        try:
+            await self._engine.submit(job)
+        except CoveyError as error:
+            log.warning("could not heal; trying again", what=request.title, error=str(error))
+
+    # --- debris --------------------------------------------------------------------------------------------------------------------
+    async def _clear_debris(self) -> None:
+        while True:
+            for debris in list(self._feed.view.debris):
+                await self._clear(debris)
+            await self._clock.sleep(DEBRIS_EVERY_S)
+
+    async def _clear(self, debris: Debris) -> None:
+        outcome = await self._nodes.carry_out(
+            debris.step.node, f"{debris.id}.{self._draw()[:8]}", self._ledger.epoch, debris.step, {}, undo=True
+        )
+        self._nodes.acknowledge(debris.step.node, outcome.task)
+        if outcome.error is None:
+            try:
+                await self._ledger.write([Delete(records.key_of(debris))])
+            except Unmet:
+                log.warning("debris is gone already", debris=debris.id)
+
+
+def to_restart(view: ClusterView) -> Iterator[tuple[Instance, float]]:
+    """Instances that should run and do not, with the time from which they may be started. Pure."""
+    busy = {name for job in view.jobs for name in _objects(view, job)}
+    for instance in view.instances:
+        observed = view.find("observed", instance.id)
+        if observed is None or instance.desired != "running" or instance.state != "ready" or observed.gave_up:
+            continue
+        if observed.state in ("crashed", "stopped", "missing") and f"instance/{instance.id}" not in busy:
+            yield instance, observed.restart_at
+
+
+def _objects(view: ClusterView, job: Job) -> Iterator[str]:
+    """What a job under way is about: nobody heals that meanwhile."""
+    record = view.plan(job.id)
+    if record and job.state != "waiting":
+        yield from record.plan.uses.exclusive
+    name = getattr(job.request, "instance", "")
+    instance = view.named("instance", name) if name and not record else None
+    if instance:
+        yield f"instance/{instance.id}"

@@ -1,0 +1,128 @@
+"""What the leader hears of instances, written down on change only: safety and healing stand on it (DESIGN section 3)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import structlog
+
+from covey.base.clock import Clock
+from covey.engine.ledger import Ledger
+from covey.model import record as records
+from covey.model.cluster import Defaults
+from covey.model.instance import Instance, Observed
+from covey.model.order import Observation
+from covey.model.view import ClusterView
+from covey.store.feed import Feed
+from covey.store.protocol import Delete, Op, Put, Unchanged, Unmet
+
+RESTART_FIRST_S = 2.0  # after a first crash; doubled with each further one within the window
+RESTART_MOST_S = 300.0
+AT_ONCE = 40  # observations in one transaction: each compares one record and may write two
+log = structlog.get_logger()
+
+
+class Hearing:
+    """Takes observations in, in order, and commits what they change."""
+
+    def __init__(self, feed: Feed, ledger: Ledger, clock: Clock) -> None:
+        self._feed = feed
+        self._ledger = ledger
+        self._clock = clock
+        self._queue: dict[str, Observation] = {}  # the newest of each instance
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def hear(self, observation: Observation) -> None:
+        self._queue[observation.instance] = observation
+        self._idle.clear()
+        self._wake.set()
+
+    def hear_all(self, node: str, observations: tuple[Observation, ...]) -> None:
+        """All domains of a node: what it should have and is not among them is missing."""
+        present = {observation.instance for observation in observations}
+        for observation in observations:
+            self.hear(observation)
+        for instance in self._feed.view.instances:
+            if instance.node == node and instance.id not in present and instance.state == "ready":
+                self.hear(Observation(instance.id, "missing", "", 0, 0))
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                taken = [self._queue.pop(instance) for instance in list(self._queue)[:AT_ONCE]]
+                await self._write(taken)
+            self._idle.set()
+
+    async def _write(self, observations: list[Observation]) -> None:
+        """Compare, decide, commit; what changed meanwhile is looked at again."""
+        while True:
+            view = self._feed.view
+            ops: list[Op] = []
+            compare: list[Unchanged] = []
+            for observation in observations:
+                writes = changes_of(view, observation, self._clock.now())
+                if writes:
+                    ops += writes
+                    compare.append(
+                        Unchanged(
+                            records.key("instance", observation.instance), view.revision_of("instance", observation.instance)
+                        )
+                    )
+            if not ops:
+                return
+            try:
+                await self._feed.reached(await self._ledger.write(ops, compare))
+                return
+            except Unmet:
+                await asyncio.sleep(0)  # let the feed bring the newer record
+                if self._feed.view is view:
+                    await self._clock.sleep(0.01)
+
+
+def changes_of(view: ClusterView, observation: Observation, now: float) -> list[Op]:
+    """What an observation changes in the records: the Observed, and `desired` when the guest shut itself down. Pure."""
+    instance: Instance | None = view.find("instance", observation.instance)
+    before: Observed | None = view.find("observed", observation.instance)
+    if instance is None:
+        return [Delete(records.key_of(before))] if before else []
+    after = observed_after(before or Observed(instance.id, "unknown", now), observation, view.cluster.defaults, now)
+    if after == before:
+        return []
+    ops: list[Op] = [Put(records.key_of(after), records.to_bytes(after))]
+    shut_down = after.state == "stopped" and after.reason == "guest" and after.generation >= instance.generation
+    if shut_down and instance.desired == "running" and instance.state == "ready":
+        stopped = replace(instance, desired="stopped", desired_by="guest")
+        ops.append(Put(records.key_of(stopped), records.to_bytes(stopped)))
+    return ops
+
+
+def observed_after(before: Observed, seen: Observation, defaults: Defaults, now: float) -> Observed:
+    """The record after an observation. A crash is counted once; too many within the window, and the healer gives up."""
+    changed = seen.state != before.state or seen.generation != before.generation
+    after = replace(
+        before,
+        state=seen.state,
+        reason=seen.reason,
+        since=now if changed else before.since,
+        generation=seen.generation,
+        pid=seen.pid,
+        ready_generation=seen.ready_generation,
+        ready_status=seen.ready_status,
+        ready_s=seen.ready_s,
+        ready_at=now if seen.ready_generation and seen.ready_generation != before.ready_generation else before.ready_at,
+        addresses=seen.addresses,
+    )
+    if seen.state == "running":
+        return replace(after, restart_at=0.0, gave_up=False, crashes=() if before.gave_up else before.crashes)
+    if seen.state == "crashed" and changed:
+        crashes = (*(at for at in before.crashes if at > now - defaults.crash_window_s), now)
+        if len(crashes) > defaults.crash_restarts:
+            return replace(after, crashes=crashes, gave_up=True, restart_at=0.0)
+        pause = min(RESTART_FIRST_S * 2 ** (len(crashes) - 1), RESTART_MOST_S)
+        return replace(after, crashes=crashes, restart_at=now + pause)
+    return after

@@ -1,0 +1,308 @@
+"""A hypervisor that only pretends, for tests and trials without QEMU: the same answers as libvirt's, from a shelf, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from covey.base.errors import BadInput, NoSpace, NotFound, Refused, Unavailable, check, require
+from covey.base.units import humane_size
+from covey.host.guest.listener import GuestReport, Reported
+from covey.host.hypervisor.definition import digest, with_disk, without_disk
+from covey.host.hypervisor.protocol import Usage
+from covey.host.hypervisor.prove import AUTO, KVM, TCG
+from covey.host.hypervisor.runs import COVEY, CRASHED, GUEST
+from covey.host.shelf import Shelf
+from covey.host.storage.protocol import Attachment
+from covey.model.codec import decode, encode
+from covey.model.domain import Domain, DomainDisk, FoundDomain
+from covey.model.names import check_uuid
+
+DEFAULT_MEMORY = 64 * 2**30
+_DOMAIN, _FOREIGN, _COUNTER = "domain/", "foreign-domain/", "pids"
+RUNNING, PAUSED, STOPPED = "running", "paused", "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class _Guest:
+    """A pretended guest. `inside` are the volumes that the running guest has; `deaf` ones do not hear the power button, `clinging`
+    ones do not let go of a disk."""
+
+    domain: Domain
+    job: str
+    state: str = STOPPED
+    reason: str = ""
+    generation: int = 0
+    pid: int = 0
+    inside: tuple[DomainDisk, ...] = ()
+    deaf: bool = False
+    clinging: bool = False
+
+    @property
+    def active(self) -> bool:
+        return self.state in (RUNNING, PAUSED)
+
+    def ended(self, reason: str) -> _Guest:
+        return replace(self, state=CRASHED if reason == CRASHED else STOPPED, reason=reason, pid=0, inside=())
+
+
+class FakeHypervisor:
+    """`memory` is what all running guests together may have; `accelerator` is what works here."""
+
+    def __init__(self, shelf: Shelf, memory: int = DEFAULT_MEMORY, accelerator: str = KVM) -> None:
+        self._shelf = shelf
+        self._memory = memory
+        self._accelerator = accelerator
+        self._subscribers: list[Callable[[], None]] = []
+        self.answers = True
+
+    # The protocol
+
+    async def prove(self, wanted: str, timeout_s: float) -> tuple[str, str]:
+        check(wanted in (AUTO, KVM, TCG), BadInput(f"{wanted!r} is no accelerator", "", "use auto, kvm or tcg"))
+        check(
+            wanted != KVM or self._accelerator == KVM,
+            Refused("KVM does not work: this machine pretends to have none", "accelerator kvm", "use tcg"),
+        )
+        return (self._accelerator if wanted == AUTO else wanted), f"pretended: {self._accelerator} works here"
+
+    async def ensure_defined(self, domain: Domain, attachments: dict[str, Attachment], job: str) -> None:
+        known = self._find(domain.instance)
+        missing = [disk.volume.id for disk in domain.disks if disk.volume.id not in attachments]
+        if known and digest(known.domain) == digest(domain):
+            return
+        check(not missing, NotFound(f"nothing says how to open volume {', '.join(missing)}", f"instance {domain.instance}"))
+        self._keep(replace(known, domain=domain) if known else _Guest(domain, job))
+
+    async def ensure_running(self, instance: str, generation: int) -> int:
+        guest = self._must_find(instance)
+        if guest.active:
+            self._keep(replace(guest, state=RUNNING))
+            return guest.pid
+        self._check_memory(guest)
+        pid = self._next_pid()
+        inside = guest.domain.disks
+        self._keep(replace(guest, state=RUNNING, reason="", generation=generation, pid=pid, inside=inside))
+        return pid
+
+    async def ensure_generation(self, instance: str, generation: int, graceful_s: float) -> int:
+        guest = self._must_find(instance)
+        if guest.active and guest.generation < generation:
+            await self.ensure_stopped(instance, graceful_s)
+        return await self.ensure_running(instance, generation)
+
+    async def ensure_stopped(self, instance: str, graceful_s: float) -> bool:
+        guest = self._find(instance)
+        if guest is None or not guest.active:
+            return False
+        self._keep(guest.ended(COVEY))
+        return guest.state == PAUSED or guest.deaf or graceful_s <= 0
+
+    async def ensure_absent(self, instance: str, job: str = "") -> None:
+        guest = self._find(instance)
+        if guest is None or (job and guest.job != job):
+            return
+        check(not guest.active, Refused("it runs, and is not removed while it does", f"instance {instance}", "stop it first"))
+        self._shelf.delete(_DOMAIN + instance)
+        self._tell()
+
+    async def ensure_attached(self, instance: str, disk: DomainDisk, attachment: Attachment) -> None:
+        guest = self._must_find(instance)
+        domain = with_disk(guest.domain, disk)
+        inside = with_disk(replace(domain, disks=guest.inside), disk).disks if guest.active else ()
+        self._keep(replace(guest, domain=domain, inside=inside))
+
+    async def ensure_detached(self, instance: str, disk: int, timeout_s: float) -> None:
+        guest = self._find(instance)
+        if guest is None:
+            return
+        check(
+            not guest.clinging or all(one.index != disk for one in guest.inside),
+            Refused(
+                f"the guest did not let go of disk {disk} within {timeout_s:g} s",
+                f"instance {instance}",
+                "unmount it in the guest and try again, or stop the instance first",
+            ),
+        )
+        inside = tuple(one for one in guest.inside if one.index != disk)
+        self._keep(replace(guest, domain=without_disk(guest.domain, disk), inside=inside))
+
+    async def ensure_guest_size(self, instance: str, disk: int, size: int) -> None:
+        guest = self._find(instance)
+        if guest is None:
+            return
+        check(
+            not guest.active or any(one.index == disk for one in guest.inside),
+            NotFound(f"the running guest has no disk {disk}", f"instance {instance}"),
+        )
+        self._keep(
+            replace(
+                guest,
+                domain=replace(guest.domain, disks=_grown(guest.domain.disks, disk, size)),
+                inside=_grown(guest.inside, disk, size),
+            )
+        )
+
+    async def domains(self) -> tuple[FoundDomain, ...]:
+        self._check_answers()
+        return tuple(_found(guest) for guest in self._guests())
+
+    async def domain(self, instance: str) -> FoundDomain | None:
+        guest = self._find(instance)
+        return _found(guest) if guest else None
+
+    async def usage(self) -> tuple[Usage, ...]:
+        self._check_answers()
+        return tuple(Usage(guest.domain.instance, 1.0, guest.domain.memory) for guest in self._guests() if guest.active)
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        self._subscribers.append(changed)
+
+    def console(self, instance: str) -> Path:
+        return self._nowhere(instance, "console.sock")
+
+    def console_log(self, instance: str) -> Path:
+        return self._nowhere(instance, "console.log")
+
+    def ready_channel(self, instance: str) -> Path:
+        return self._nowhere(instance, "ready.sock")
+
+    async def close(self) -> None:
+        self._subscribers.clear()
+
+    # What a test does to the pretended machine
+
+    def crash(self, instance: str) -> None:
+        """The guest's QEMU dies."""
+        self._end(instance, CRASHED)
+
+    def guest_shutdown(self, instance: str) -> None:
+        """The guest's own user shuts it down."""
+        self._end(instance, GUEST)
+
+    def pause(self, instance: str) -> None:
+        """The guest is halted where it stands, as by a full pool."""
+        self._keep(replace(self._must_find(instance), state=PAUSED))
+
+    def power_loss(self) -> None:
+        """The machine lost its power: all guests are dead."""
+        for guest in self._guests():
+            if guest.active:
+                self._end(guest.domain.instance, CRASHED)
+
+    def deafen(self, instance: str) -> None:
+        """The guest no longer hears the power button."""
+        self._keep(replace(self._must_find(instance), deaf=True))
+
+    def cling(self, instance: str) -> None:
+        """The guest no longer lets go of a disk."""
+        self._keep(replace(self._must_find(instance), clinging=True))
+
+    def plant_foreign(self, instance: str) -> None:
+        """Somebody else's domain has that UUID."""
+        self._shelf.put(_FOREIGN + instance, {})
+
+    def report(self, instance: str) -> GuestReport | None:
+        """What the guest would say on its ready channel, at once after its start; None when it does not run."""
+        guest = self._find(instance)
+        if guest is None or guest.state != RUNNING:
+            return None
+        return GuestReport(f"{instance}/{guest.generation}/{guest.pid}", (), "done", 1.0)
+
+    def _end(self, instance: str, reason: str) -> None:
+        guest = self._must_find(instance)
+        check(guest.active, Refused("it does not run", f"instance {instance}"))
+        self._keep(guest.ended(reason))
+
+    def _check_answers(self) -> None:
+        check(self.answers, Unavailable("libvirt does not answer: it pretends to be down", "libvirt", "let it answer again"))
+
+    def _check_memory(self, guest: _Guest) -> None:
+        used = sum(other.domain.memory for other in self._guests() if other.active)
+        free = self._memory - used
+        check(
+            guest.domain.memory <= free,
+            NoSpace(
+                f"this machine has no memory for it: {humane_size(guest.domain.memory)} asked, {humane_size(free)} free",
+                f"instance {guest.domain.instance}",
+                "use a smaller --memory, or stop another instance",
+            ),
+        )
+
+    def _guests(self) -> list[_Guest]:
+        return [decode(_Guest, thing) for _, thing in self._shelf.items(_DOMAIN)]
+
+    def _find(self, instance: str) -> _Guest | None:
+        self._check_answers()
+        check_uuid(instance, "instance")
+        check(
+            self._shelf.get(_FOREIGN + instance) is None,
+            Refused("libvirt has a domain of that UUID which Covey did not make", f"instance {instance}", "undefine it if it is of no use"),
+        )
+        thing = self._shelf.get(_DOMAIN + instance)
+        return decode(_Guest, thing) if thing else None
+
+    def _must_find(self, instance: str) -> _Guest:
+        return require(
+            self._find(instance), NotFound("the hypervisor has no such domain", f"instance {instance}", "define it first")
+        )
+
+    def _keep(self, guest: _Guest) -> None:
+        key, thing = _DOMAIN + guest.domain.instance, encode(guest)
+        if self._shelf.get(key) != thing:
+            self._shelf.put(key, thing)
+            self._tell()
+
+    def _tell(self) -> None:
+        for changed in self._subscribers:
+            changed()
+
+    def _next_pid(self) -> int:
+        pid = int((self._shelf.get(_COUNTER) or {"last": 10_000})["last"]) + 1
+        self._shelf.put(_COUNTER, {"last": pid})
+        return pid
+
+    def _nowhere(self, instance: str, name: str) -> Path:
+        """A pretended guest has no sockets: whoever connects is told that it does not run."""
+        return Path("/nonexistent/covey-fake", check_uuid(instance, "instance"), name)
+
+
+class FakeReadyListener:
+    """What ReadyListener is for real guests: every followed guest that runs has reported at once, once a run."""
+
+    def __init__(self, hypervisor: FakeHypervisor, reported: Reported) -> None:
+        self._hypervisor = hypervisor
+        self._reported = reported
+        self._heard: dict[str, str] = {}
+
+    def follow(self, running: Iterable[str]) -> None:
+        wanted = sorted(set(running))
+        self._heard = {instance: boot for instance, boot in self._heard.items() if instance in wanted}
+        for instance in wanted:
+            report = self._hypervisor.report(instance)
+            if report and self._heard.get(instance) != report.boot:
+                self._heard[instance] = report.boot
+                self._reported(instance, report)
+
+    async def close(self) -> None:
+        self._heard.clear()
+
+
+def _grown(disks: tuple[DomainDisk, ...], index: int, size: int) -> tuple[DomainDisk, ...]:
+    return tuple(
+        replace(disk, volume=replace(disk.volume, size=max(size, disk.volume.size))) if disk.index == index else disk for disk in disks
+    )
+
+
+def _found(guest: _Guest) -> FoundDomain:
+    return FoundDomain(
+        instance=guest.domain.instance,
+        state=guest.state,
+        reason=guest.reason,
+        generation=guest.generation,
+        job=guest.job,
+        pid=guest.pid,
+        definition=digest(guest.domain),
+        disks=tuple(disk.volume.id for disk in (guest.inside if guest.active else guest.domain.disks)),
+    )

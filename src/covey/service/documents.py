@@ -1,0 +1,269 @@
+"""Records as people read them: objects by name, times as RFC 3339, one function a noun."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from covey.base.clock import render_time
+from covey.base.errors import from_json
+from covey.model import codec
+from covey.model.cluster import Cluster
+from covey.model.event import Event, render_cursor
+from covey.model.image import Image
+from covey.model.instance import Instance, Observed
+from covey.model.network import Network
+from covey.model.node import Node
+from covey.model.pool import Pool
+from covey.model.token import Token
+from covey.model.view import ClusterView
+from covey.placement.choose import HOST_RESERVE
+
+Document = dict[str, Any]
+LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+
+
+@lru_cache(maxsize=20_000)
+def at(seconds: float) -> str | None:
+    """A time as text; None for "not yet"."""
+    return render_time(min(seconds, LATEST)) if seconds > 0 else None
+
+
+def problem(error: dict[str, Any], status: int = 0) -> Document:
+    """An error as RFC 9457 has it, from what CoveyError.to_json wrote."""
+    known = from_json(error)
+    return {
+        "type": f"https://covey.invalid/errors/{known.kind}",
+        "title": known.kind,
+        "status": status or known.status,
+        "detail": known.what,
+        "object": known.object,
+        "hint": known.hint,
+    }
+
+
+def name_of(view: ClusterView, collection: str, id: str) -> str:
+    """The name of what has this id; the id itself once it is gone."""
+    record = view.find(collection, id)
+    return record.name if record else id
+
+
+def cluster(view: ClusterView, record: Cluster) -> Document:
+    return {
+        "name": record.name,
+        "id": record.uuid,
+        "accelerator": record.accelerator,
+        "accelerator_why": record.accelerator_why,
+        "mac_prefix": record.mac_prefix,
+        "created_at": at(record.created_at),
+        "defaults": codec.encode(record.defaults),
+        "notes": record.notes,
+        "nodes": len(view.collections["node"]),
+        "instances": len(view.collections["instance"]),
+    }
+
+
+def node(view: ClusterView, record: Node) -> Document:
+    told = view.telemetry.get(record.id)
+    pools = sorted(view.all("pool", Pool), key=lambda pool: pool.name)
+    return {
+        "name": record.name,
+        "id": record.id,
+        "notes": record.notes,
+        "created_at": at(record.created_at),
+        "answers": told is not None,
+        "as_of": at(told.as_of) if told else None,
+        "hostname": told.hostname if told else "",
+        "boot_id": told.boot_id if told else "",
+        "kernel": told.kernel if told else "",
+        "hypervisor": told.hypervisor if told else "",
+        "uptime_s": told.uptime_s if told else 0.0,
+        "cpus": told.cpus if told else 0,
+        "cpu_percent": told.cpu_percent if told else 0.0,
+        "load1": told.load1 if told else 0.0,
+        "memory": told.memory if told else 0,
+        "memory_free": told.memory_free if told else 0,
+        "memory_promised": view.memory_used.get(record.id, 0),
+        "memory_reserved": HOST_RESERVE,
+        "instances": sum(1 for instance in view.instances if instance.node == record.id),
+        "pools": [_room(view, record, each) for each in pools if each.capability.holds_volumes],
+        "problems": list(told.problems) if told else [],
+    }
+
+
+def _room(view: ClusterView, on: Node, record: Pool) -> Document:
+    """Room of a pool on one node; size and free are null while its node does not tell them."""
+    told = view.telemetry.get(on.id)
+    space = told.pools.get(record.id) if told else None
+    return {
+        "pool": record.name,
+        "size": space.size if space else None,
+        "free": space.free if space else None,
+        "claimed": view.claimed.get(f"{on.id}/{record.id}", 0),
+        "promised": sum(
+            disk.size
+            for instance in view.instances
+            if instance.node == on.id
+            for disk in instance.disks
+            if disk.pool == record.id
+        ),
+    }
+
+
+def pool(view: ClusterView, record: Pool) -> Document:
+    nodes = sorted(view.all("node", Node), key=lambda each: each.name)
+    rooms = [{"node": each.name, **_room(view, each, record)} for each in nodes] if record.capability.holds_volumes else []
+    for room in rooms:
+        del room["pool"]
+    return {
+        "name": record.name,
+        "id": record.id,
+        "template": record.place.template,
+        "path": record.place.path,
+        "format": record.format,
+        "created_at": at(record.created_at),
+        "nodes": rooms,
+        "users": sorted(i.name for i in view.instances if any(disk.pool == record.id for disk in i.disks)),
+    }
+
+
+def image(view: ClusterView, record: Image) -> Document:
+    return {
+        "name": record.name,
+        "id": record.id,
+        "source": record.source,
+        "state": record.state,
+        "format": record.format,
+        "size": record.size,
+        "file_size": record.file_size,
+        "sha256": record.sha256,
+        "recipe": codec.encode(record.recipe) if record.recipe else None,
+        "notes": record.notes,
+        "created_at": at(record.created_at),
+        "users": sorted(i.name for i in view.instances if i.iso == record.id or any(disk.image == record.id for disk in i.disks)),
+    }
+
+
+def network(view: ClusterView, record: Network) -> Document:
+    return {
+        "name": record.name,
+        "id": record.id,
+        "bridge": record.bridge,
+        "subnet": record.subnet,
+        "gateway": record.gateway,
+        "pool_first": record.pool[0],
+        "pool_last": record.pool[1],
+        "nat": record.nat,
+        "dns": list(record.dns),
+        "created_at": at(record.created_at),
+        "addresses_used": len(view.addresses.get(record.id, ())),
+        "users": sorted(i.name for i in view.instances if any(nic.network == record.id for nic in i.nics)),
+    }
+
+
+def token(view: ClusterView, record: Token) -> Document:
+    return {
+        "name": record.name,
+        "id": record.id,
+        "role": record.role,
+        "created_at": at(record.created_at),
+        "expires_at": at(record.expires_at),
+    }
+
+
+def instance(view: ClusterView, record: Instance) -> Document:
+    """Without what is live: see `instance_live`."""
+    observed = view.observed(record.id)
+    ready = bool(observed.ready_generation) and observed.ready_generation == observed.generation and observed.state == "running"
+    return {
+        "name": record.name,
+        "id": record.id,
+        "node": name_of(view, "node", record.node),
+        "cpus": record.cpus,
+        "memory": record.memory,
+        "machine": record.machine,
+        "state": observed.state if record.state == "ready" else record.state,
+        "since_at": at(observed.since),
+        "reason": observed.reason,
+        "desired": record.desired,
+        "desired_by": record.desired_by,
+        "generation": record.generation,
+        "pid": observed.pid,
+        "ready": ready,
+        "ready_at": at(observed.ready_at) if ready else None,
+        "ready_status": observed.ready_status,
+        "ready_s": observed.ready_s,
+        "addresses": _addresses(record, observed),
+        "disks": [
+            {
+                "index": disk.index,
+                "size": disk.size,
+                "pool": name_of(view, "pool", disk.pool),
+                "format": disk.volume.format,
+                "image": name_of(view, "image", disk.image) if disk.image else "",
+                "volume": disk.volume.id,
+            }
+            for disk in record.disks
+        ],
+        "nics": [
+            {"index": nic.index, "network": name_of(view, "network", nic.network), "mac": nic.mac, "address": nic.address}
+            for nic in record.nics
+        ],
+        "iso": name_of(view, "image", record.iso) if record.iso else "",
+        "image": next((name_of(view, "image", disk.image) for disk in record.disks if disk.image), ""),
+        "tags": list(record.tags),
+        "notes": record.notes,
+        "ssh_keys": list(record.ssh_keys),
+        "created_at": at(record.created_at),
+        "protection": "none (plain)" if record.disks else "none (no disk)",
+        "remark": _remark(view, record, observed),
+        "restart_at": at(observed.restart_at),
+        "crashes": len(observed.crashes),
+        "gave_up": observed.gave_up,
+    }
+
+
+def instance_live(view: ClusterView, record: Instance) -> Document:
+    """What a running instance uses now, by telemetry; null when nothing is told."""
+    told = view.telemetry.get(record.node)
+    use = told.instances.get(record.id) if told else None
+    return {"cpu_percent": use.cpu_percent if use else None, "memory_used": use.memory if use else None}
+
+
+LIVE_FIELDS = frozenset({"cpu_percent", "memory_used"})
+
+
+def _addresses(record: Instance, observed: Observed) -> list[str]:
+    """Those that were given out, then others that the guest has told of."""
+    given = [nic.address for nic in record.nics if nic.address]
+    return list(dict.fromkeys([*given, *observed.addresses]))
+
+
+def _remark(view: ClusterView, record: Instance, observed: Observed) -> str:
+    if record.state != "ready":
+        return {"adding": "being made", "removing": "being removed"}.get(record.state, record.state)
+    if record.node not in view.telemetry:
+        return f"{name_of(view, 'node', record.node)} does not answer"
+    if observed.gave_up:
+        return f"gave up after {len(observed.crashes)} crashes"
+    if observed.restart_at and observed.state == "crashed":
+        return "crashed, restarts soon"
+    if observed.state == "missing":
+        return "its node has no such domain"
+    if record.desired == "running" and observed.state in ("stopped", "crashed"):
+        return "should run"
+    if record.desired == "stopped" and observed.state in ("running", "paused"):
+        return "should be stopped"
+    return ""
+
+
+def event(record: Event) -> Document:
+    return {
+        "cursor": render_cursor(record.cursor),
+        "at": at(record.at),
+        "kind": record.kind,
+        "object": record.object,
+        "text": record.text,
+        "job": record.job or None,
+    }

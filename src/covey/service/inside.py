@@ -1,0 +1,59 @@
+"""All that the services stand on, in one bundle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from covey.base.clock import Clock
+from covey.base.errors import Unavailable
+from covey.controller.events import EventLog
+from covey.engine.engine import Engine
+from covey.model.view import ClusterView
+from covey.service.nodes import Nodes
+from covey.service.tally import Tally
+from covey.store.feed import Feed
+from covey.store.history import History
+from covey.store.protocol import Store
+
+LONGEST_CATCH_UP_S = 5.0
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """`draw` returns that many random bytes as hexadecimal digits (secrets.token_hex). `reserve_used` says whether the store lives on
+    its reserve of disk. `closing` is set when the doors close, so that streams end."""
+
+    feed: Feed
+    history: History
+    engine: Engine
+    store: Store
+    clock: Clock
+    nodes: Nodes
+    events: EventLog
+    draw: Callable[[int], str]
+    tally: Tally
+    reserve_used: Callable[[], bool] = _never
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def view(self) -> ClusterView:
+        return self.feed.view
+
+    async def view_at(self, revision: int) -> ClusterView:
+        """The view once it holds `revision`. Raises Unavailable when that does not come."""
+        if self.feed.view.revision < revision:
+            try:
+                async with asyncio.timeout(LONGEST_CATCH_UP_S):
+                    await self.feed.reached(revision)
+            except TimeoutError as error:
+                here = self.feed.view.revision
+                raise Unavailable(
+                    f"revision {revision} has not come; this is {here}", "store", "ask again without at_least"
+                ) from error
+        return self.feed.view

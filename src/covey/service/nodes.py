@@ -1,0 +1,40 @@
+"""What the services ask of nodes: a protocol, so that they know neither transports nor hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from covey.model.order import Inventory, Progress
+
+
+class Terminal(Protocol):
+    """One person's session on a guest's serial console; it begins with what the guest printed before."""
+
+    async def read(self) -> bytes:
+        """The next piece of output; b"" when the session or the guest's run has ended."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """What was typed. Raises Unavailable when the guest does not take it."""
+        ...
+
+
+class Nodes(Protocol):
+    @property
+    def progress(self) -> Mapping[int, Progress]:
+        """By number of a running job: what its present step said last."""
+        ...
+
+    async def inventory(self, node: str) -> Inventory:
+        """Everything of Covey's on a node (an id). Raises Unavailable."""
+        ...
+
+    def console(self, node: str, instance: str) -> AbstractAsyncContextManager[Terminal]:
+        """A session on a guest's console. Raises Unavailable when the guest does not run or its node does not answer."""
+        ...
+
+    async def console_log(self, node: str, instance: str, size: int) -> bytes:
+        """The last `size` bytes at most that a guest printed. Raises Unavailable."""
+        ...

@@ -1,0 +1,409 @@
+"""cluster verify: what the nodes have, compared with what the records say. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from covey.base.units import humane_size
+from covey.host.hypervisor.definition import digest
+from covey.model.domain import FoundDomain
+from covey.model.image import Image
+from covey.model.instance import Disk, Instance
+from covey.model.network import Network
+from covey.model.node import Node
+from covey.model.order import Inventory
+from covey.model.pool import FoundVolume, Pool, Volume
+from covey.model.request import Request
+from covey.model.requests.disk import GrowDisk
+from covey.model.requests.instance import RemoveInstance
+from covey.model.requests.repair import (
+    RemoveOrphanDomain,
+    RemoveOrphanImage,
+    RemoveOrphanVolume,
+    RepairInstance,
+    RepairNetwork,
+)
+from covey.model.view import ClusterView
+from covey.planner.instance.parts import domain_of
+
+ERROR = "error"
+WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be. `name` says what kind of thing, `fix` is what a person does about it, `request` what
+    `cluster verify --fix` does (None: nothing can be done by itself)."""
+
+    id: str
+    severity: str  # error | warning
+    object: str
+    name: str
+    what: str
+    why: str
+    fix: str
+    request: Request | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    findings: tuple[Finding, ...]
+    checks: int
+    nodes: int
+    instances: int
+
+
+@dataclass(slots=True)
+class _Work:
+    """One comparison under way. `before` and `after` are the views around the moment at which the nodes were asked: what changed in
+    between, and what running jobs are at, is nobody's fault."""
+
+    before: ClusterView
+    after: ClusterView
+    busy: frozenset[str]
+    findings: list[Finding] = field(default_factory=list)
+    checks: int = 0
+
+    def is_settled(self, collection: str, id: str) -> bool:
+        return f"{collection}/{id}" not in self.busy and self.before.revision_of(collection, id) == self.after.revision_of(
+            collection, id
+        )
+
+    def find(
+        self, key: str, severity: str, object: object, name: str, what: str, why: str, fix: str, request: Request | None = None
+    ) -> None:
+        self.findings.append(Finding(f"{name}:{key}", severity, str(object), name, what, why, fix, request))
+
+    def check(self) -> None:
+        self.checks += 1
+
+
+AND_FIX = "covey cluster verify --fix"
+
+
+def verify(before: ClusterView, after: ClusterView, inventories: Mapping[str, Inventory | None]) -> Verdict:
+    """`inventories` by node id, None where the agent gave no answer."""
+    work = _Work(before, after, _busy(before) | _busy(after))
+    for node in sorted(after.all("node", Node), key=lambda node: node.name):
+        if node.id in inventories:
+            _check_node(work, node, inventories[node.id])
+    _check_states(work)
+    _check_debris(work)
+    order = {ERROR: 0, WARNING: 1}
+    findings = tuple(sorted(work.findings, key=lambda finding: (order[finding.severity], finding.object, finding.id)))
+    return Verdict(findings, work.checks, len(after.collections["node"]), len(after.collections["instance"]))
+
+
+def _busy(view: ClusterView) -> frozenset[str]:
+    """The objects of running jobs: those that plans name, and those that their steps make."""
+    names: set[str] = set()
+    for job in view.jobs:
+        record = view.plan(job.id)
+        if record and job.state != "waiting":
+            names.update(record.plan.uses.exclusive)
+            names.update(step.object for step in record.plan.steps)
+    names.update(debris.step.object for debris in view.debris)
+    return frozenset(names)
+
+
+def _check_node(work: _Work, node: Node, inventory: Inventory | None) -> None:
+    work.check()
+    if inventory is None:
+        work.find(
+            node.id,
+            ERROR,
+            node,
+            "agent-silent",
+            "its agent does not answer",
+            "nothing there can be looked at or changed; guests run on",
+            f"see whether Covey runs on {node.name}, and its log",
+        )
+        return
+    for number, text in enumerate(inventory.problems):
+        work.find(
+            f"{node.id}:{number}",
+            WARNING,
+            node,
+            "node-problem",
+            text,
+            "a part of the machine could not be looked at",
+            "see the machine's log",
+        )
+    _check_pools(work, node)
+    _check_volumes(work, node, inventory)
+    _check_domains(work, node, inventory)
+    _check_images(work, node, inventory)
+    _check_networks(work, node, inventory)
+
+
+def _check_pools(work: _Work, node: Node) -> None:
+    told = work.after.telemetry.get(node.id)
+    for pool in work.after.all("pool", Pool):
+        if pool.capability.holds_volumes and work.is_settled("pool", pool.id):
+            work.check()
+            if told and pool.id not in told.pools:
+                work.find(
+                    f"{node.id}:{pool.id}",
+                    ERROR,
+                    pool,
+                    "pool-unreachable",
+                    f"{node.name} tells of no room in {pool.place.path}",
+                    "its directory is gone, not mounted, or belongs to something else",
+                    f"mount or restore {pool.place.path} on {node.name}",
+                )
+
+
+def _check_volumes(work: _Work, node: Node, inventory: Inventory) -> None:
+    found = {volume.id: volume for volume in inventory.volumes}
+    owned = {disk.volume.id for view in (work.before, work.after) for instance in view.instances for disk in instance.disks}
+    for instance in work.after.instances:
+        if instance.node == node.id and instance.state == "ready" and work.is_settled("instance", instance.id):
+            for disk in instance.disks:
+                work.check()
+                _check_volume(work, node, instance, disk, found.get(disk.volume.id))
+    for volume in inventory.volumes:
+        work.check()
+        if volume.id not in owned and work.is_settled("volume", volume.id):
+            made_by = f"made by job {volume.job}" if volume.job else "it carries no job's tag"
+            work.find(
+                f"{node.name}:{volume.id}",
+                WARNING,
+                f"volume {node.name}:{volume.place.path}/{volume.id}",
+                "orphan-volume",
+                f"{humane_size(volume.used)} that no record names",
+                made_by,
+                AND_FIX,
+                RemoveOrphanVolume(node=node.name, volume=Volume(volume.id, volume.place, volume.format, volume.size)),
+            )
+
+
+def _check_volume(work: _Work, node: Node, instance: Instance, disk: Disk, found: FoundVolume | None) -> None:
+    key, object = f"{instance.id}:{disk.index}", f"disk {instance.name}/{disk.index}"
+    if found is None:
+        work.find(
+            key,
+            ERROR,
+            object,
+            "missing-volume",
+            f"its volume {disk.volume.id} is not on {node.name}",
+            "the file was removed behind Covey's back, or its file system is not mounted",
+            f"bring back {disk.volume.place.path}, or give it up: covey disk remove {instance.name} {disk.index}",
+        )
+    elif found.size > disk.size:
+        work.find(
+            key,
+            WARNING,
+            object,
+            "wrong-size",
+            f"its volume has {humane_size(found.size)}, the record says {humane_size(disk.size)}",
+            "it was grown behind Covey's back, or growing it was cut short",
+            AND_FIX,
+            GrowDisk(instance=instance.name, disk=disk.index, size=found.size),
+        )
+    elif found.size < disk.size:
+        work.find(
+            key,
+            ERROR,
+            object,
+            "wrong-size",
+            f"its volume has {humane_size(found.size)}, the record says {humane_size(disk.size)}",
+            "it was cut behind Covey's back: the end of what the guest wrote may be lost",
+            f"make it whole again: covey disk grow {instance.name} {disk.index} +1M, then check the guest's file system",
+        )
+
+
+def _check_domains(work: _Work, node: Node, inventory: Inventory) -> None:
+    found = {domain.instance: domain for domain in inventory.domains}
+    for instance in work.after.instances:
+        if instance.node == node.id and instance.state == "ready" and work.is_settled("instance", instance.id):
+            work.check()
+            _check_domain(work, node, instance, found.get(instance.id))
+    for id in dict.fromkeys([*found, *inventory.seeds]):
+        work.check()
+        if work.before.find("instance", id) or work.after.find("instance", id):
+            _check_place(work, node, id, found.get(id))
+        elif work.is_settled("instance", id):
+            domain = found.get(id)
+            name = "orphan-domain" if domain else "orphan-seed"
+            what = f"a {domain.state} domain that no record names" if domain else "a cloud-init seed that no record names"
+            why = f"made by job {domain.job}" if domain and domain.job else "left by a job that was cut short"
+            request = RemoveOrphanDomain(node=node.name, domain=id)
+            work.find(f"{node.name}:{id}", WARNING, f"domain {node.name}:{id}", name, what, why, AND_FIX, request)
+
+
+def _check_place(work: _Work, node: Node, id: str, domain: FoundDomain | None) -> None:
+    """A domain on a node that is not its instance's must not run there."""
+    instance: Instance | None = work.after.find("instance", id)
+    if instance and domain and instance.node != node.id and work.is_settled("instance", id):
+        home = work.after.find("node", instance.node)
+        work.find(
+            f"{node.name}:{id}",
+            ERROR if domain.state in ("running", "paused") else WARNING,
+            instance,
+            "misplaced-domain",
+            f"{node.name} has a {domain.state} domain of it, but its place is {home.name if home else instance.node}",
+            "it was left behind, or defined by hand",
+            f"on {node.name}: virsh undefine {id}, after making sure that it does not run",
+        )
+
+
+def _check_domain(work: _Work, node: Node, instance: Instance, domain: FoundDomain | None) -> None:
+    repair = RepairInstance(instance=instance.name)
+    if domain is None:
+        work.find(
+            instance.id,
+            ERROR if instance.desired == "running" else WARNING,
+            instance,
+            "missing-domain",
+            f"{node.name} has no domain of it",
+            "it was undefined behind Covey's back; its disks are not touched by that",
+            AND_FIX,
+            repair,
+        )
+        return
+    if not instance.iso and domain.definition != digest(
+        domain_of(work.after, instance)
+    ):  # of an ISO the node's path is in the digest
+        work.find(
+            instance.id,
+            WARNING,
+            instance,
+            "definition-drift",
+            f"its domain on {node.name} is not what the record describes",
+            "it was changed by hand, or a change was cut short; a running guest takes the repaired definition at its next start",
+            AND_FIX,
+            repair,
+        )
+    if instance.desired == "running" and domain.state in ("stopped", "crashed"):
+        _find_lost(work, instance, domain, repair)
+    elif instance.desired == "running" and domain.state == "paused":
+        work.find(
+            instance.id,
+            ERROR,
+            instance,
+            "paused",
+            "it is paused, and should run",
+            "its pool may be full, or somebody paused it by hand",
+            f"make room in its pool, then: {AND_FIX}",
+            repair,
+        )
+    elif instance.desired == "stopped" and domain.state in ("running", "paused"):
+        work.find(
+            instance.id,
+            ERROR,
+            instance,
+            "should-be-stopped",
+            f"it is {domain.state}, and should be stopped",
+            "it was started behind Covey's back",
+            f"covey instance start {instance.name} to keep it running, or: {AND_FIX}",
+            repair,
+        )
+
+
+def _find_lost(work: _Work, instance: Instance, domain: FoundDomain, repair: Request) -> None:
+    observed = work.after.observed(instance.id)
+    if observed.gave_up:
+        why = f"it crashed {len(observed.crashes)} times, then Covey gave up"
+    elif observed.restart_at:
+        why = "it crashed; Covey restarts it by itself in a moment"
+    else:
+        why = "its process is gone"
+    severity = WARNING if observed.restart_at and not observed.gave_up else ERROR
+    work.find(instance.id, severity, instance, "lost", f"it is {domain.state}, and should run", why, AND_FIX, repair)
+
+
+def _check_images(work: _Work, node: Node, inventory: Inventory) -> None:
+    found = dict(inventory.images)
+    for image in work.after.all("image", Image):
+        if image.state == "ready" and work.is_settled("image", image.id):
+            work.check()
+            if image.id not in found:
+                work.find(
+                    f"{node.name}:{image.id}",
+                    ERROR,
+                    image,
+                    "missing-image",
+                    f"its file is not on {node.name}",
+                    "it was removed behind Covey's back; disks cloned from it cannot be read without it",
+                    f"restore {image.id} in the image directory of {node.name} (sha256 {image.sha256[:16]}...)",
+                )
+    for id, job in found.items():
+        work.check()
+        if not (work.before.find("image", id) or work.after.find("image", id)) and work.is_settled("image", id):
+            why = f"made by job {job}" if job else "it carries no job's tag"
+            request = RemoveOrphanImage(node=node.name, image=id)
+            work.find(
+                f"{node.name}:{id}",
+                WARNING,
+                f"image {node.name}:{id}",
+                "orphan-image",
+                "a file that no record names",
+                why,
+                AND_FIX,
+                request,
+            )
+
+
+def _check_networks(work: _Work, node: Node, inventory: Inventory) -> None:
+    found = {network.id: network for network in inventory.networks}
+    for network in work.after.all("network", Network):
+        if work.is_settled("network", network.id):
+            work.check()
+            present = found.get(network.id)
+            if present is None or not present.intact:
+                what = f"{node.name} has no bridge {network.bridge}" if present is None else f"on {node.name}: {present.why}"
+                why = "bridges do not outlive a restart of the machine, and can be changed by hand"
+                request = RepairNetwork(network=network.name)
+                work.find(f"{node.name}:{network.id}", ERROR, network, "network-broken", what, why, AND_FIX, request)
+    for id, present in found.items():
+        work.check()
+        known = work.before.find("network", id) or work.after.find("network", id)
+        if not known and work.is_settled("network", id) and f"bridge/{present.bridge}" not in work.busy:
+            work.find(
+                f"{node.name}:{id}",
+                WARNING,
+                f"network {node.name}:{present.bridge}",
+                "orphan-network",
+                "a bridge of Covey's that no record names",
+                f"made by job {present.job}" if present.job else "it carries no job's tag",
+                f"on {node.name}: ip link delete {present.bridge}",
+            )
+
+
+def _check_states(work: _Work) -> None:
+    """Records that no job is at, but which say that one is."""
+    for instance in work.after.instances:
+        work.check()
+        if instance.state != "ready" and work.is_settled("instance", instance.id):
+            removing = instance.state == "removing"
+            work.find(
+                instance.id,
+                WARNING,
+                instance,
+                "unfinished",
+                f"it is {instance.state}, but no job is at it",
+                "its job ended before it was done: covey job list",
+                AND_FIX if removing else f"covey instance remove {instance.name}",
+                RemoveInstance(instance=instance.name) if removing else None,
+            )
+
+
+def _check_debris(work: _Work) -> None:
+    for debris in work.after.debris:
+        work.check()
+        node = work.after.find("node", debris.step.node)
+        work.find(
+            debris.id,
+            WARNING,
+            f"debris {debris.id}",
+            "debris",
+            f"{debris.step.title}, left on {node.name if node else debris.step.node} by job {debris.job}",
+            debris.why,
+            "nothing to do: Covey tries again by itself",
+        )
+
+
+def same_wish(request: Request) -> Request:
+    """A request without what is drawn for each submission: equal for findings that one job mends."""
+    return replace(request, seed="", now=0.0)

@@ -1,0 +1,429 @@
+"""One suite for every hypervisor: each sentence of host/hypervisor/protocol.py is a claim here."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.kit.eventually import eventually
+from tests.kit.hypervisors import MIB, Bench, FakeBench, LibvirtBench
+
+from covey.base.errors import BadInput, NoSpace, NotFound, Refused, Unavailable
+from covey.host.hypervisor.definition import digest
+from covey.host.shelf import DirectoryShelf, MemoryShelf
+from covey.model.domain import Domain, DomainDisk, FoundDomain
+
+GRACE_S = 20.0
+
+
+@pytest.fixture(params=["fake", "fake-on-disk", pytest.param("libvirt", marks=pytest.mark.real)])
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    if request.param == "fake":
+        yield FakeBench(MemoryShelf())
+    elif request.param == "fake-on-disk":
+        yield FakeBench(DirectoryShelf(tmp_path))
+    else:
+        real = LibvirtBench()
+        await real.open()
+        try:
+            yield real
+        finally:
+            await real.close()
+
+
+async def defined(bench: Bench, *, obeys: bool = True, ends: bool = False, lets_go: bool = True, job: str = "job-1") -> Domain:
+    domain, attachments = bench.guest(obeys=obeys, ends=ends, lets_go=lets_go)
+    await bench.hypervisor.ensure_defined(domain, attachments, job)
+    return domain
+
+
+async def running(bench: Bench, generation: int = 1, *, obeys: bool = True, ends: bool = False, lets_go: bool = True) -> Domain:
+    domain = await defined(bench, obeys=obeys, ends=ends, lets_go=lets_go)
+    await bench.hypervisor.ensure_running(domain.instance, generation)
+    await bench.ready(domain)
+    return domain
+
+
+async def found(bench: Bench, domain: Domain) -> FoundDomain:
+    (one,) = [one for one in await bench.hypervisor.domains() if one.instance == domain.instance]
+    assert one == await bench.hypervisor.domain(domain.instance)
+    return one
+
+
+async def test_a_defined_domain_is_stopped_tagged_and_has_never_run(bench: Bench) -> None:
+    domain = await defined(bench, job="job-7")
+    one = await found(bench, domain)
+    assert (one.state, one.reason, one.generation, one.pid) == ("stopped", "", 0, 0)
+    assert (one.job, one.definition, one.disks) == ("job-7", digest(domain), (domain.disks[0].volume.id,))
+
+
+async def test_defining_twice_is_defining_once_and_keeps_the_first_tag(bench: Bench) -> None:
+    domain, attachments = bench.guest()
+    await bench.hypervisor.ensure_defined(domain, attachments, "job-1")
+    await bench.hypervisor.ensure_defined(domain, attachments, "job-2")
+    assert (await found(bench, domain)).job == "job-1"
+
+
+async def test_a_changed_definition_takes_the_place_of_the_old_one(bench: Bench) -> None:
+    domain, attachments = bench.guest()
+    await bench.hypervisor.ensure_defined(domain, attachments, "job-1")
+    changed = replace(domain, memory=32 * MIB, title="the very same <&> 'täst'")
+    await bench.hypervisor.ensure_defined(changed, attachments, "job-2")
+    one = await found(bench, domain)
+    assert (one.definition, one.job) == (digest(changed), "job-1")
+
+
+async def test_redefining_a_running_guest_leaves_it_running(bench: Bench) -> None:
+    domain, attachments = bench.guest()
+    await bench.hypervisor.ensure_defined(domain, attachments, "job-1")
+    pid = await bench.hypervisor.ensure_running(domain.instance, 5)
+    await bench.hypervisor.ensure_defined(replace(domain, cpus=2), attachments, "job-2")
+    one = await found(bench, domain)
+    assert (one.state, one.pid, one.generation, one.definition) == ("running", pid, 5, digest(replace(domain, cpus=2)))
+
+
+async def test_a_volume_that_nobody_says_how_to_open_is_not_found(bench: Bench) -> None:
+    domain, _ = bench.guest()
+    with pytest.raises(NotFound):
+        await bench.hypervisor.ensure_defined(domain, {}, "job-1")
+
+
+async def test_starting_twice_is_starting_once(bench: Bench) -> None:
+    domain = await defined(bench)
+    pid = await bench.hypervisor.ensure_running(domain.instance, 3)
+    assert pid > 0
+    assert await bench.hypervisor.ensure_running(domain.instance, 4) == pid
+    one = await found(bench, domain)
+    assert (one.state, one.reason, one.generation, one.pid) == ("running", "", 3, pid)
+
+
+async def test_what_is_not_defined_does_not_start(bench: Bench) -> None:
+    with pytest.raises(NotFound):
+        await bench.hypervisor.ensure_running(str(uuid.uuid4()), 1)
+
+
+async def test_a_paused_guest_runs_on_as_it_was(bench: Bench) -> None:
+    domain = await running(bench, 2)
+    pid = (await found(bench, domain)).pid
+    await bench.pause(domain)
+    assert (await found(bench, domain)).state == "paused"
+    assert await bench.hypervisor.ensure_running(domain.instance, 9) == pid
+    one = await found(bench, domain)
+    assert (one.state, one.generation) == ("running", 2)
+
+
+async def test_a_guest_that_needs_more_memory_than_there_is_has_no_space(bench: Bench) -> None:
+    domain, attachments = bench.guest()
+    await bench.hypervisor.ensure_defined(replace(domain, memory=2**43), attachments, "job-1")
+    with pytest.raises(NoSpace):
+        await bench.hypervisor.ensure_running(domain.instance, 1)
+    one = await found(bench, domain)
+    assert (one.state, one.reason, one.generation) == ("stopped", "", 0)
+
+
+async def test_a_guest_that_hears_the_power_button_is_not_cut(bench: Bench) -> None:
+    domain = await running(bench)
+    assert await bench.hypervisor.ensure_stopped(domain.instance, GRACE_S) is False
+    one = await found(bench, domain)
+    assert (one.state, one.reason, one.generation, one.pid) == ("stopped", "covey", 1, 0)
+
+
+async def test_a_guest_that_does_not_hear_the_power_button_is_cut(bench: Bench) -> None:
+    domain = await running(bench, obeys=False)
+    assert await bench.hypervisor.ensure_stopped(domain.instance, 0.6) is True
+    one = await found(bench, domain)
+    assert (one.state, one.reason) == ("stopped", "covey")
+
+
+async def test_no_time_to_stop_means_cut_at_once(bench: Bench) -> None:
+    domain = await running(bench)
+    assert await bench.hypervisor.ensure_stopped(domain.instance, 0) is True
+
+
+async def test_a_paused_guest_is_cut(bench: Bench) -> None:
+    domain = await running(bench)
+    await bench.pause(domain)
+    assert await bench.hypervisor.ensure_stopped(domain.instance, GRACE_S) is True
+    assert (await found(bench, domain)).state == "stopped"
+
+
+async def test_stopping_twice_is_stopping_once_and_what_is_absent_is_stopped(bench: Bench) -> None:
+    domain = await running(bench)
+    await bench.hypervisor.ensure_stopped(domain.instance, 0)
+    assert await bench.hypervisor.ensure_stopped(domain.instance, GRACE_S) is False
+    assert await bench.hypervisor.ensure_stopped(str(uuid.uuid4()), GRACE_S) is False
+
+
+async def test_an_older_run_is_ended_for_a_newer_generation(bench: Bench) -> None:
+    domain = await running(bench, 1)
+    before = (await found(bench, domain)).pid
+    pid = await bench.hypervisor.ensure_generation(domain.instance, 2, GRACE_S)
+    assert pid != before
+    one = await found(bench, domain)
+    assert (one.state, one.generation, one.pid) == ("running", 2, pid)
+
+
+async def test_a_run_of_that_generation_or_a_later_one_is_left_alone(bench: Bench) -> None:
+    domain = await running(bench, 3)
+    pid = (await found(bench, domain)).pid
+    assert await bench.hypervisor.ensure_generation(domain.instance, 3, GRACE_S) == pid
+    assert await bench.hypervisor.ensure_generation(domain.instance, 2, GRACE_S) == pid
+    assert (await found(bench, domain)).generation == 3
+
+
+async def test_a_stopped_guest_is_started_as_the_generation(bench: Bench) -> None:
+    domain = await defined(bench)
+    await bench.hypervisor.ensure_generation(domain.instance, 4, 0)
+    assert (await found(bench, domain)).generation == 4
+
+
+async def test_a_guest_that_its_own_user_shut_down_is_stopped_by_the_guest(bench: Bench) -> None:
+    domain = await running(bench, ends=True)
+    await bench.shut_down_from_within(domain)
+    await eventually(lambda: is_in_state(bench, domain, "stopped"))
+    one = await found(bench, domain)
+    assert (one.reason, one.generation, one.pid) == ("guest", 1, 0)
+
+
+async def test_a_guest_whose_qemu_died_is_crashed(bench: Bench) -> None:
+    domain = await running(bench, 6)
+    await bench.crash(domain)
+    await eventually(lambda: is_in_state(bench, domain, "crashed"))
+    one = await found(bench, domain)
+    assert (one.reason, one.generation, one.pid) == ("crashed", 6, 0)
+
+
+async def test_a_crashed_guest_can_be_started_and_stopped(bench: Bench) -> None:
+    domain = await running(bench)
+    await bench.crash(domain)
+    await eventually(lambda: is_in_state(bench, domain, "crashed"))
+    await bench.hypervisor.ensure_running(domain.instance, 2)
+    await bench.ready(domain)
+    assert (await found(bench, domain)).state == "running"
+    await bench.hypervisor.ensure_stopped(domain.instance, GRACE_S)
+    assert (await found(bench, domain)).reason == "covey"
+
+
+async def test_stopping_a_crashed_guest_leaves_the_truth_of_its_end(bench: Bench) -> None:
+    domain = await running(bench)
+    await bench.crash(domain)
+    await eventually(lambda: is_in_state(bench, domain, "crashed"))
+    assert await bench.hypervisor.ensure_stopped(domain.instance, GRACE_S) is False
+    assert (await found(bench, domain)).reason == "crashed"
+
+
+async def test_nothing_of_an_absent_domain_is_left(bench: Bench) -> None:
+    domain = await running(bench)
+    await bench.hypervisor.ensure_stopped(domain.instance, 0)
+    await bench.hypervisor.ensure_absent(domain.instance)
+    await bench.hypervisor.ensure_absent(domain.instance)
+    assert await bench.hypervisor.domains() == ()
+    assert await bench.hypervisor.domain(domain.instance) is None
+    assert not bench.hypervisor.console_log(domain.instance).parent.exists()
+
+
+async def test_a_domain_that_was_removed_and_defined_again_has_never_run(bench: Bench) -> None:
+    domain, attachments = bench.guest()
+    await bench.hypervisor.ensure_defined(domain, attachments, "job-1")
+    await bench.hypervisor.ensure_running(domain.instance, 5)
+    await bench.hypervisor.ensure_stopped(domain.instance, 0)
+    await bench.hypervisor.ensure_absent(domain.instance)
+    await bench.hypervisor.ensure_defined(domain, attachments, "job-2")
+    one = await found(bench, domain)
+    assert (one.state, one.reason, one.generation, one.job) == ("stopped", "", 0, "job-2")
+
+
+async def test_an_undo_removes_only_what_its_own_job_defined(bench: Bench) -> None:
+    domain = await defined(bench, job="job-1")
+    await bench.hypervisor.ensure_absent(domain.instance, "job-2")
+    assert (await found(bench, domain)).job == "job-1"
+    await bench.hypervisor.ensure_absent(domain.instance, "job-1")
+    assert await bench.hypervisor.domains() == ()
+
+
+async def test_a_running_domain_is_not_removed(bench: Bench) -> None:
+    domain = await running(bench)
+    with pytest.raises(Refused):
+        await bench.hypervisor.ensure_absent(domain.instance)
+    assert (await found(bench, domain)).state == "running"
+
+
+@pytest.mark.parametrize("runs", [False, True])
+async def test_a_disk_is_attached_once_and_detached_once(bench: Bench, runs: bool) -> None:
+    domain = await (running(bench) if runs else defined(bench))
+    volume, attachment = bench.volume()
+    for _ in range(2):
+        await bench.hypervisor.ensure_attached(domain.instance, DomainDisk(1, volume), attachment)
+        one = await found(bench, domain)
+        assert one.disks == (domain.disks[0].volume.id, volume.id)
+        assert one.definition == digest(replace(domain, disks=(*domain.disks, DomainDisk(1, volume))))
+    for _ in range(2):
+        await bench.hypervisor.ensure_detached(domain.instance, 1, GRACE_S)
+        one = await found(bench, domain)
+        assert (one.disks, one.definition) == ((domain.disks[0].volume.id,), digest(domain))
+        assert one.state == ("running" if runs else "stopped")
+
+
+async def test_an_attached_disk_is_there_after_the_next_start(bench: Bench) -> None:
+    domain = await running(bench)
+    volume, attachment = bench.volume()
+    await bench.hypervisor.ensure_attached(domain.instance, DomainDisk(1, volume), attachment)
+    await bench.hypervisor.ensure_generation(domain.instance, 2, 0)
+    assert (await found(bench, domain)).disks == (domain.disks[0].volume.id, volume.id)
+
+
+async def test_two_volumes_are_not_one_disk(bench: Bench) -> None:
+    domain = await defined(bench)
+    volume, attachment = bench.volume()
+    with pytest.raises(Refused):
+        await bench.hypervisor.ensure_attached(domain.instance, DomainDisk(0, volume), attachment)
+
+
+async def test_attaching_to_what_is_not_defined_is_not_found(bench: Bench) -> None:
+    volume, attachment = bench.volume()
+    with pytest.raises(NotFound):
+        await bench.hypervisor.ensure_attached(str(uuid.uuid4()), DomainDisk(1, volume), attachment)
+
+
+async def test_a_guest_that_does_not_let_go_of_a_disk_keeps_it(bench: Bench) -> None:
+    domain = await running(bench, lets_go=False)
+    volume, attachment = bench.volume()
+    await bench.hypervisor.ensure_attached(domain.instance, DomainDisk(1, volume), attachment)
+    for _ in range(2):
+        with pytest.raises(Refused):
+            await bench.hypervisor.ensure_detached(domain.instance, 1, 0.5)
+    assert (await found(bench, domain)).disks == (domain.disks[0].volume.id, volume.id)
+    await bench.hypervisor.ensure_stopped(domain.instance, 0)
+    await bench.hypervisor.ensure_detached(domain.instance, 1, 0.5)
+    assert (await found(bench, domain)).disks == (domain.disks[0].volume.id,)
+
+
+async def test_a_running_guests_disk_grows_and_never_shrinks(bench: Bench) -> None:
+    domain = await running(bench)
+    for size in (4 * MIB, 4 * MIB, 2 * MIB):
+        await bench.hypervisor.ensure_guest_size(domain.instance, 0, size)
+    grown = replace(domain.disks[0].volume, size=4 * MIB)
+    assert (await found(bench, domain)).definition == digest(replace(domain, disks=(DomainDisk(0, grown),)))
+
+
+async def test_a_disk_that_a_running_guest_does_not_have_is_not_found(bench: Bench) -> None:
+    domain = await running(bench)
+    with pytest.raises(NotFound):
+        await bench.hypervisor.ensure_guest_size(domain.instance, 3, 4 * MIB)
+
+
+async def test_a_stopped_guests_disk_is_not_the_hypervisors_to_grow(bench: Bench) -> None:
+    domain = await defined(bench)
+    await bench.hypervisor.ensure_guest_size(domain.instance, 0, 4 * MIB)
+    assert (await found(bench, domain)).state == "stopped"
+
+
+async def test_a_domain_that_covey_did_not_make_is_neither_seen_nor_touched(bench: Bench) -> None:
+    domain, attachments = bench.guest()
+    await bench.plant_foreign(domain.instance)
+    assert await bench.hypervisor.domains() == ()
+    hypervisor, instance = bench.hypervisor, domain.instance
+    for attempt in (
+        hypervisor.ensure_defined(domain, attachments, "job-1"),
+        hypervisor.ensure_running(instance, 1),
+        hypervisor.ensure_generation(instance, 1, 0),
+        hypervisor.ensure_stopped(instance, 0),
+        hypervisor.ensure_absent(instance),
+        hypervisor.ensure_attached(instance, domain.disks[0], attachments[domain.disks[0].volume.id]),
+        hypervisor.ensure_detached(instance, 0, 1),
+        hypervisor.ensure_guest_size(instance, 0, 4 * MIB),
+        hypervisor.domain(instance),
+    ):
+        with pytest.raises(Refused):
+            await attempt
+
+
+async def test_usage_tells_of_running_guests_only(bench: Bench) -> None:
+    domain = await running(bench)
+    await defined(bench)
+    (usage,) = await bench.hypervisor.usage()
+    assert usage.instance == domain.instance
+    assert usage.cpu_s > 0
+    assert usage.memory > 0
+
+
+async def test_subscribers_hear_of_every_change(bench: Bench) -> None:
+    heard = asyncio.Event()
+    bench.hypervisor.subscribe(heard.set)
+    domain = await defined(bench, ends=True)
+    for change in (
+        lambda: bench.hypervisor.ensure_running(domain.instance, 1),
+        lambda: bench.shut_down_from_within(domain),
+    ):
+        await eventually(lambda: quiet(heard))
+        await change()
+        async with asyncio.timeout(GRACE_S):
+            await heard.wait()
+
+
+async def test_a_daemon_that_is_gone_is_unavailable_and_a_daemon_that_is_back_is_heard_of(bench: Bench) -> None:
+    domain = await running(bench, 2)
+    pid = (await found(bench, domain)).pid
+    await bench.silence()
+    with pytest.raises(Unavailable):
+        await bench.hypervisor.domains()
+    with pytest.raises(Unavailable):
+        await bench.hypervisor.ensure_stopped(domain.instance, 0)
+    await bench.speak()
+    await eventually(lambda: answers(bench))
+    one = await found(bench, domain)
+    assert (one.state, one.generation, one.pid) == ("running", 2, pid)
+
+
+async def test_a_driver_started_anew_tells_the_same(bench: Bench) -> None:
+    ends_by_itself = await running(bench, ends=True)
+    crashes = await running(bench, 2)
+    stopped = await running(bench, 3)
+    runs = await running(bench, 4)
+    await bench.shut_down_from_within(ends_by_itself)
+    await bench.crash(crashes)
+    await bench.hypervisor.ensure_stopped(stopped.instance, 0)
+    await eventually(lambda: is_in_state(bench, ends_by_itself, "stopped"))
+    await eventually(lambda: is_in_state(bench, crashes, "crashed"))
+    told = await bench.hypervisor.domains()
+    assert await (await bench.another()).domains() == told
+    assert {one.instance: (one.state, one.reason) for one in told} == {
+        ends_by_itself.instance: ("stopped", "guest"),
+        crashes.instance: ("crashed", "crashed"),
+        stopped.instance: ("stopped", "covey"),
+        runs.instance: ("running", ""),
+    }
+
+
+async def test_an_accelerator_nobody_knows_is_bad_input(bench: Bench) -> None:
+    with pytest.raises(BadInput):
+        await bench.hypervisor.prove("warp", 1)
+    assert (await bench.hypervisor.prove("tcg", 1))[0] == "tcg"
+
+
+async def is_in_state(bench: Bench, domain: Domain, state: str) -> bool:
+    one = await bench.hypervisor.domain(domain.instance)
+    return one is not None and one.state == state
+
+
+async def answers(bench: Bench) -> bool:
+    try:
+        await bench.hypervisor.domains()
+    except Unavailable:
+        return False
+    return True
+
+
+async def quiet(heard: asyncio.Event) -> bool:
+    """Whether nothing was heard for a moment: an event of the change before may still be under way."""
+    heard.clear()
+    try:
+        async with asyncio.timeout(0.3):
+            await heard.wait()
+    except TimeoutError:
+        return True
+    return False

@@ -1,0 +1,203 @@
+"""A Domain becomes libvirt's XML: what is in it, what a user's words can do to it, and that libvirt's own schema takes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from tests.kit.hypervisors import LibvirtBench
+
+from covey.base.errors import BadInput, NotFound, Refused
+from covey.host.hypervisor.definition import Mark, digest, with_disk, without_disk
+from covey.host.hypervisor.places import GuestFiles, guest_files
+from covey.host.hypervisor.sighting import parse_mark, volumes
+from covey.host.hypervisor.xml import SPARE_PORTS, disk_target, mark_element, printable, render_disk, render_domain, render_mark
+from covey.host.storage.protocol import Attachment
+from covey.model.domain import Domain, DomainDisk, DomainNic
+from covey.model.pool import Place, Volume
+
+INSTANCE = "0a1b2c3d-1111-4222-8333-444455556666"
+FIRST = Volume("5f0a3c1e-0000-4000-8000-000000000001", Place("file", "/srv/pool"), "qcow2", 2**30)
+SECOND = Volume("5f0a3c1e-0000-4000-8000-000000000002", Place("file", "/srv/pool"), "raw", 2**30)
+ATTACHMENTS = {
+    FIRST.id: Attachment("file", "/srv/pool/first.qcow2", "qcow2"),
+    SECOND.id: Attachment("block", "/dev/vg0/second", "raw"),
+}
+SMALL = Domain(INSTANCE, "web1", 1, 16 * 2**20, "tcg", "pc-q35-7.2", (DomainDisk(0, FIRST),))
+LARGE = Domain(
+    instance=INSTANCE,
+    title="web1.example.org",
+    cpus=4,
+    memory=2**31,
+    accelerator="kvm",
+    machine="pc-q35-7.2",
+    disks=(DomainDisk(0, FIRST), DomainDisk(1, SECOND)),
+    nics=(DomainNic(0, "02:c0:7e:11:22:33", "br-lan"),),
+    iso="/srv/images/debian.iso",
+    seed=True,
+)
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def files() -> GuestFiles:
+    return guest_files(Path("/var/lib/covey/instances"), INSTANCE, Path("/var/lib/covey/seeds") / f"{INSTANCE}.iso")
+
+
+def rendered(domain: Domain, generation: int = 0, job: str = "job-1") -> str:
+    return render_domain(domain, ATTACHMENTS, generation, job, files())
+
+
+def parsed(domain: Domain) -> ElementTree.Element:
+    return ElementTree.fromstring(rendered(domain))  # noqa: S314
+
+
+@pytest.mark.parametrize(("name", "domain"), [("small", SMALL), ("large", LARGE)])
+def test_the_xml_is_the_golden_one(name: str, domain: Domain) -> None:
+    assert rendered(domain, 3, "job-7") == (GOLDEN / f"domain-{name}.xml").read_text()
+
+
+@pytest.mark.real
+async def test_libvirts_schema_takes_the_xml_and_qemus_driver_defines_it() -> None:
+    bench = LibvirtBench()
+    await bench.open()
+    try:
+        for domain in (
+            SMALL,
+            replace(LARGE, accelerator="tcg"),
+            replace(SMALL, disks=()),
+            replace(SMALL, title="<&> \"'täst \x00\n"),
+        ):
+            await bench.hypervisor.ensure_defined(domain, ATTACHMENTS, "job-1")
+            assert printable(domain.title) in bench.virsh("list", "--all", "--title")
+            found = await bench.hypervisor.domain(INSTANCE)
+            assert found and found.definition == digest(domain)
+    finally:
+        await bench.close()
+
+
+def test_the_same_values_give_the_same_text() -> None:
+    assert rendered(LARGE) == rendered(LARGE)
+
+
+def test_a_title_is_text_whatever_it_holds() -> None:
+    title = "</title><on_poweroff>preserve</on_poweroff> & \"quoted\" 'täst' 試験"
+    root = parsed(replace(SMALL, title=title))
+    assert root.findtext("title") == title
+    assert root.findtext("on_poweroff") == "destroy"
+
+
+def test_control_characters_of_a_title_are_replaced() -> None:
+    assert printable("a\x00b\nc\ud800") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}"
+
+
+def test_a_kvm_guest_has_the_hosts_cpu_and_an_emulated_one_a_fixed_model() -> None:
+    kvm, tcg = parsed(replace(SMALL, accelerator="kvm")), parsed(SMALL)
+    assert (kvm.get("type"), tcg.get("type")) == ("kvm", "qemu")
+    assert kvm.find("cpu[@mode='host-passthrough']") is not None
+    assert tcg.findtext("cpu/model") == "Nehalem"
+
+
+def test_the_machine_type_is_the_pinned_one() -> None:
+    machine = parsed(replace(SMALL, machine="pc-q35-6.2")).find("os/type")
+    assert machine is not None
+    assert machine.get("machine") == "pc-q35-6.2"
+
+
+def test_a_cd_boots_before_the_first_disk_and_the_seed_never() -> None:
+    orders = {
+        target.get("dev"): boot.get("order")
+        for disk in parsed(LARGE).iterfind("devices/disk")
+        if (target := disk.find("target")) is not None and (boot := disk.find("boot")) is not None
+    }
+    assert orders == {"sda": "1", "vda": "2"}
+
+
+def test_the_first_disk_boots_when_there_is_no_cd() -> None:
+    assert parsed(SMALL).find("devices/disk/boot[@order='1']") is not None
+
+
+def test_a_full_pool_pauses_the_guest_and_nothing_is_cached() -> None:
+    driver = parsed(SMALL).find("devices/disk/driver")
+    assert driver is not None
+    assert (driver.get("cache"), driver.get("error_policy"), driver.get("discard")) == ("none", "enospace", "unmap")
+
+
+def test_a_guest_can_find_a_disk_by_its_volume() -> None:
+    serial = parsed(SMALL).findtext("devices/disk/serial")
+    assert serial == FIRST.id.replace("-", "")[:20]
+
+
+def test_there_are_free_ports_for_disks_to_come() -> None:
+    few = len(parsed(SMALL).findall("devices/controller[@model='pcie-root-port']"))
+    more = len(parsed(LARGE).findall("devices/controller[@model='pcie-root-port']"))
+    assert few > SPARE_PORTS
+    assert more == few + 3  # a disk, a NIC and the seed's controller
+
+
+def test_a_guest_that_ends_badly_is_not_started_again_by_libvirt() -> None:
+    root = parsed(SMALL)
+    assert [root.findtext(event) for event in ("on_poweroff", "on_reboot", "on_crash")] == ["destroy", "restart", "destroy"]
+
+
+def test_the_mark_survives_libvirts_xml() -> None:
+    mark = Mark(7, "job-9", LARGE)
+    assert parse_mark(render_mark(mark)) == mark
+    assert parse_mark(ElementTree.tostring(mark_element(mark), encoding="unicode")) == mark
+
+
+def test_somebody_elses_metadata_is_no_mark() -> None:
+    assert parse_mark("<domain generation='x'>{}</domain>") is None
+    assert parse_mark("<domain>no JSON</domain>") is None
+
+
+def test_an_accelerator_nobody_knows_is_bad_input() -> None:
+    with pytest.raises(BadInput):
+        rendered(replace(SMALL, accelerator="xen"))
+
+
+def test_a_volume_without_attachment_is_not_found() -> None:
+    with pytest.raises(NotFound):
+        render_domain(SMALL, {}, 0, "job-1", files())
+
+
+def test_disks_are_named_from_vda_to_vdz() -> None:
+    assert (disk_target(0), disk_target(25)) == ("vda", "vdz")
+    for index in (-1, 26):
+        with pytest.raises(BadInput):
+            disk_target(index)
+
+
+def test_volumes_are_told_in_the_order_of_their_disks() -> None:
+    assert volumes(rendered(replace(LARGE, disks=LARGE.disks[::-1]))) == (FIRST.id, SECOND.id)
+
+
+def test_a_disk_alone_is_as_it_is_in_the_whole() -> None:
+    alone = ElementTree.fromstring(render_disk(DomainDisk(1, SECOND), ATTACHMENTS[SECOND.id]))  # noqa: S314
+    (whole,) = [one for one in parsed(LARGE).iterfind("devices/disk") if one.find("target[@dev='vdb']") is not None]
+    ElementTree.indent(whole)
+    ElementTree.indent(alone)
+    whole.tail = None
+    assert ElementTree.tostring(alone) == ElementTree.tostring(whole)
+
+
+def test_equal_definitions_have_equal_digests_and_others_do_not() -> None:
+    assert digest(SMALL) == digest(replace(SMALL))
+    assert digest(SMALL) != digest(replace(SMALL, cpus=2))
+
+
+def test_a_disk_added_and_taken_away_leaves_the_definition_as_it_was() -> None:
+    assert without_disk(with_disk(SMALL, DomainDisk(1, SECOND)), 1) == SMALL
+
+
+def test_a_volume_is_one_disk_only() -> None:
+    with pytest.raises(Refused):
+        with_disk(SMALL, DomainDisk(1, FIRST))
+    with pytest.raises(Refused):
+        with_disk(SMALL, DomainDisk(0, SECOND))
+
+
+def test_sockets_with_too_long_a_path_are_refused() -> None:
+    with pytest.raises(Refused, match="unix socket"):
+        guest_files(Path("/" + "x" * 80), INSTANCE, Path("/seed"))

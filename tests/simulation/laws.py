@@ -1,0 +1,132 @@
+"""What must hold once the faults have ceased and the dust has settled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from covey.host.shelf import Thing
+from covey.model import record as records
+from covey.model.image import Image
+from covey.model.instance import Instance
+from covey.model.job import ENDED, EndedJob
+from covey.model.network import Network
+from covey.model.pool import Pool
+from covey.model.view import ClusterView
+from tests.simulation.machines import Machine
+from tests.simulation.world import World
+
+
+def ended_jobs(world: World) -> dict[int, EndedJob]:
+    entries = world.data.list(records.HISTORY, "", 0, False).entries
+    return {ended.job.id: ended for ended in (records.ended_from_bytes(entry.value) for entry in entries)}
+
+
+def recorded(world: World) -> ClusterView:
+    """The records themselves, not what some process thinks they are."""
+    listing = world.data.list(records.PREFIX, "", 0, False)
+    return ClusterView.of(
+        [(entry.key, records.from_bytes(entry.key, entry.value), entry.revision) for entry in listing.entries], listing.revision
+    )
+
+
+def broken_jobs(world: World) -> Iterator[str]:
+    """Every job that was taken in has ended, and holds nothing."""
+    view, ended = recorded(world), ended_jobs(world)
+    for id, request in world.acknowledged.items():
+        if id not in ended:
+            yield f"job {id} ({request.title}) was taken in and is {'under way' if view.find('job', f'{id:010d}') else 'lost'}"
+    for id, record in ended.items():
+        if record.job.state not in ENDED:
+            yield f"job {id} is over, but {record.job.state}"
+        if record.job.state in ("failed", "needs_repair", "superseded") and not record.job.error:
+            yield f"job {id} {record.job.state} without a cause"
+        if record.job.error and "bug of Covey" in str(record.job.error.get("hint", "")):
+            yield f"job {id} ({record.job.request.title}) met a bug: {record.job.error['what']}"
+    if view.collections["job"] or view.collections["plan"]:
+        yield f"still under way: {sorted(view.collections['job'])} {sorted(view.collections['plan'])}"
+    yield from (f"{place} has {amount} bytes claimed by nobody" for place, amount in view.claimed.items() if amount)
+    yield from (f"{debris} was never cleared: {debris.step.title}: {debris.why}" for debris in view.debris)
+
+
+def differences(world: World) -> Iterator[str]:
+    """Where a machine is not what the records say: new or old, never between."""
+    view = recorded(world)
+    for instance in view.instances:
+        if instance.state not in ("ready", "removing"):
+            yield f"{instance} is {instance.state}, and no job is at it"
+    for image in view.all("image", Image):
+        if image.state not in ("ready", "removing"):
+            yield f"{image} is {image.state}, and no job is at it"
+    for machine in world.machines.values():
+        for difference in (*_volumes(view, machine), *_domains(view, machine), *_others(view, machine)):
+            yield f"{machine.name}: {difference}"
+
+
+def _volumes(view: ClusterView, machine: Machine) -> Iterator[str]:
+    wanted = {
+        f"volume:{disk.volume.place.path}:{disk.volume.id}.{disk.volume.format}": (instance, disk)
+        for instance in view.instances
+        if instance.node == machine.node
+        for disk in instance.disks
+    }
+    found = dict(machine.shelf.items("volume:"))
+    for key in sorted(wanted.keys() | found.keys()):
+        if key not in found:
+            instance, disk = wanted[key]
+            if instance.state == "ready":
+                yield f"disk {disk.index} of {instance} has no volume"
+        elif key not in wanted:
+            yield f"{key} is nobody's; made by job {found[key]['job']}"
+        elif key in wanted and _size(machine, wanted[key][0], key, found[key]) != wanted[key][1].size:
+            yield f"disk {wanted[key][1].index} of {wanted[key][0]} has {found[key]['size']} bytes, recorded are {wanted[key][1].size}"
+
+
+def _size(machine: Machine, instance: Instance, key: str, thing: Thing) -> int:
+    """A pretended QEMU grows a disk in its own description, without touching the pretended file."""
+    domain = machine.shelf.get(f"domain/{instance.id}") or {"domain": {"disks": []}}
+    sizes = [disk["volume"]["size"] for disk in domain["domain"]["disks"] if disk["volume"]["id"] in key]
+    return max([int(thing["size"]), *sizes])
+
+
+def _domains(view: ClusterView, machine: Machine) -> Iterator[str]:
+    found = {key.removeprefix("domain/"): thing for key, thing in machine.shelf.items("domain/")}
+    for instance in view.instances:
+        if instance.node != machine.node or instance.state != "ready":
+            found.pop(instance.id, None)
+            continue
+        thing = found.pop(instance.id, None)
+        if thing is None:
+            yield f"{instance} has no domain"
+            continue
+        running = thing["state"] == "running"
+        if running != (instance.desired == "running") and not view.observed(instance.id).gave_up:
+            yield f"{instance} is {thing['state']} ({thing['reason']}), wanted is {instance.desired}"
+        if running and thing["generation"] > instance.generation:
+            yield f"{instance} runs as generation {thing['generation']}, recorded is {instance.generation}"
+        described = [disk["volume"]["id"] for disk in thing["domain"]["disks"]]
+        if described != [disk.volume.id for disk in instance.disks]:
+            yield f"the domain of {instance} has the disks {described}"
+        if running and [disk["volume"]["id"] for disk in thing["inside"]] != described:
+            yield f"the guest of {instance} has other disks than its domain"
+    yield from (f"domain {id} is nobody's; made by job {thing['job']}" for id, thing in found.items())
+    known = {instance.id for instance in view.instances}
+    yield from (f"{key} is nobody's" for key, _ in machine.shelf.items("seed/") if key.removeprefix("seed/") not in known)
+
+
+def _others(view: ClusterView, machine: Machine) -> Iterator[str]:
+    networks = {network.id for network in view.all("network", Network)}
+    bridges = {key.removeprefix("network/") for key, _ in machine.shelf.items("network/")}
+    if networks != bridges:
+        yield f"networks {json.dumps(sorted(bridges))} are here, recorded are {json.dumps(sorted(networks))}"
+    pools = {pool.place.path for pool in view.all("pool", Pool) if pool.capability.holds_volumes}
+    places = {key.removeprefix("pool:") for key, _ in machine.shelf.items("pool:")}
+    if pools != places:
+        yield f"pools {sorted(places)} are here, recorded are {sorted(pools)}"
+    images = {image.id for image in view.all("image", Image)}
+    files = {thing["id"] for _, thing in machine.shelf.items("file:")}
+    if files - images:
+        yield f"image files {sorted(files - images)} are nobody's"
+    for image in view.all("image", Image):
+        if machine.name == "n1" and image.state == "ready" and image.id not in files:
+            yield f"{image} has no file"
