@@ -264,15 +264,16 @@ async def _fake_host(layout: Layout):  # type: ignore[no-untyped-def]
     from covey.host.hypervisor.fake import FakeHypervisor
     from covey.host.image.fake import FakeImages
     from covey.host.machine import FakeMachine
+    from covey.model.machine import Facts, Load
     from covey.host.network.fake import FakeNetworks
     from covey.host.shelf import DirectoryShelf
     from covey.host.storage.diskless import DisklessStorage
     from covey.host.storage.fake import FakeStorage
 
     shelf = DirectoryShelf(layout.fake)
-    hypervisor = FakeHypervisor(shelf, memory=FAKE_MEMORY)
+    hypervisor = FakeHypervisor(shelf, memory=None)
     host = Host(
-        FakeMachine(),
+        FakeMachine(Facts(64, FAKE_MEMORY, "pretended", "n1", "pretended", "pretended"), Load(FAKE_MEMORY, 0.0, 0.0, 1.0)),
         {"file": FakeStorage(shelf), "diskless": DisklessStorage()},
         FakeImages(shelf),
         hypervisor,

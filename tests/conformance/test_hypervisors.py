@@ -353,8 +353,8 @@ async def test_usage_tells_of_running_guests_only(bench: Bench) -> None:
 
 async def test_subscribers_hear_of_every_change(bench: Bench) -> None:
     heard = asyncio.Event()
-    bench.hypervisor.subscribe(heard.set)
     domain = await defined(bench, ends=True)
+    bench.hypervisor.subscribe(lambda instance: heard.set() if instance == domain.instance else None)
     for change in (
         lambda: bench.hypervisor.ensure_running(domain.instance, 1),
         lambda: bench.shut_down_from_within(domain),

@@ -231,6 +231,8 @@ async def test_a_pool_goes_only_when_it_holds_no_volume(bench: Bench) -> None:
     with pytest.raises(Refused):
         await storage.ensure_pool_absent(bench.place)
     await storage.ensure_volume_absent(a_volume(bench))
+    await storage.ensure_pool_absent(bench.place, "somebody else's job")
+    assert await storage.volumes(bench.place) == ()
     bench.leave_half_made(a_volume(bench), "job-9")
     await storage.ensure_pool_absent(bench.place)
     await storage.ensure_pool_absent(bench.place)

@@ -14,7 +14,7 @@ from covey.controller.lead import take_leadership
 from covey.engine.engine import Engine
 from covey.engine.ledger import Deposed, Ledger
 from covey.host.hypervisor.fake import FakeHypervisor
-from covey.model.node import Node, Telemetry
+from covey.model.node import Telemetry
 from covey.planner import plan
 from covey.store.feed import Feed
 from covey.store.memory import Faults, MemoryStore
@@ -48,11 +48,14 @@ class AgentProcess:
     async def _turn(self, what: str) -> None:
         """Before and after each call of a driver: takes time, and never comes for a dead process."""
         task = acting_task()
-        if what.startswith("after") and task:
-            self.world.reach("halfway", task)
-        await self.paused.wait()
-        if self.world.slowest_s and what.startswith("before"):
+        if what.startswith("after"):
+            if task:
+                self.world.reach("halfway", task)
+            if self.world.lingers_s:
+                await asyncio.sleep(self.world.lingers_s)
+        elif self.world.slowest_s:
             await asyncio.sleep(self.world.random.random() * self.world.slowest_s)
+        await self.paused.wait()
         if not self.alive:
             raise asyncio.CancelledError
         if task:
@@ -149,8 +152,7 @@ class Controller:
         leadership, revision = await take_leadership(store, clock, self.name)
         self.ledger = ledger = Ledger(store, clock, leadership, revision)
         hearing = Hearing(feed, ledger, clock)
-        nodes = sorted(node.id for node in feed.view.all("node", Node))
-        self.fleet = fleet = Fleet(self, feed, hearing, nodes)
+        self.fleet = fleet = Fleet(self, feed, hearing, sorted(self.world.machines))
         engine = Engine(store, feed, ledger, fleet, clock, plan)
         healer = Healer(feed, engine, ledger, fleet, clock, lambda: f"{self.world.random.getrandbits(128):032x}")
         self.engine = engine

@@ -53,8 +53,10 @@ class World:
         self.trace: list[str] = []
         self.keeps_trace = False
         self.store_errors = 0.0  # chance that a transaction fails, before or after it was written
-        self.slowest_s = 0.2  # a host's call
+        self.slowest_s = 0.2  # what a host's call takes at most before its effect
+        self.lingers_s = 0.0  # and after it
         self.spies: list[Callable[[str, str], None]] = []  # told (point, what): a crash matrix kills here
+        self.cancels: list[asyncio.Task[None]] = []  # what somebody still waits for
         self._hash = hashlib.blake2b(digest_size=8)
         self._undone: set[str] = set()
         self._spoken: dict[str, tuple[int, int]] = {}
@@ -81,8 +83,10 @@ class World:
             spy(point, what)
 
     # --- making --------------------------------------------------------------------------------------------------------------------
-    async def furnish(self) -> None:
-        """A cluster with a pool, a network and an image on every machine, as earlier jobs would have left it."""
+    async def furnish(self, is_blank: bool = False) -> None:
+        """A cluster with a pool, a network and an image on every machine, as earlier jobs would have left it; a blank world has none."""
+        if is_blank:
+            return
         pool, network, image = a_pool(), a_network(), an_image()
         defaults = Defaults(memory=2**30, stop_graceful_s=5.0, ready_timeout_s=30.0)
         nodes = [a_node(machine.name) for machine in self.machines.values()]
@@ -128,7 +132,7 @@ class World:
             raise Unavailable("nobody leads", "cluster")
         request = replace(request, seed=f"{self.random.getrandbits(128):032x}", now=self.clock.now())
         request.check()
-        job, revision = await leader.engine.submit(Job(0, request, "anna", "queued", self.clock.now(), **about))
+        job, _ = await leader.engine.submit(Job(0, request, "anna", "queued", self.clock.now(), **about))
         self.acknowledged[job.id] = request
         self.note(f"job {job.id} is {request.title}")
         return job.id

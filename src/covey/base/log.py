@@ -66,6 +66,7 @@ def configure(json: bool, level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every request, and agents get thousands
     _take_over_loggers()
 
 

@@ -156,7 +156,7 @@ def show_plan(plan: Plan) -> None:
     if plan["reasons"]:
         say(f"  because: {'; '.join(plan['reasons'])}")
     for step in plan["steps"]:
-        say(f"  {step['number']:>2}  {step_title(step):<{width_of(plan['steps'])}}{_no_way_back(plan, step)}")
+        say(f"  {step['number']:>2}  {step_title(step):<{width_of(plan['steps'])}}{_no_way_back(plan, step)}".rstrip())
     if not plan["steps"]:
         say("  no steps are needed")
     awaits: Any = plan.get("awaits")

@@ -14,7 +14,7 @@ from covey.cli.findings import counted, show_findings, status_of
 from covey.cli.lists import show_json
 from covey.cli.session import Session
 from covey.cli.text import complain, paragraph, plural, say, spoken_size, when
-from covey.cli.verbs import DURATION, SIZE, Manner, Name, Noun, changes
+from covey.cli.verbs import DURATION, SIZE, Manner, Name, Noun, Number, changes
 
 F = TypeVar("F", bound=Callable[..., Any])
 _DEFAULTS = ("cpus", "memory", "machine", "stop_graceful_s", "ready_timeout_s", "crash_restarts", "crash_window_s")
@@ -30,12 +30,12 @@ def defaults(function: F) -> F:
     wrapped: Any = function
     for option in (
         click.option("--crash-window", "crash_window_s", type=DURATION, help="Within so long. [1h]"),
-        click.option("--crash-restarts", type=click.IntRange(0), metavar="N", help="Start again after so many crashes ... [5]"),
+        click.option("--crash-restarts", type=Number(0), metavar="N", help="Start again after so many crashes ... [5]"),
         click.option("--ready-timeout", "ready_timeout_s", type=DURATION, help="How long to wait for a guest to report. [10m]"),
         click.option("--stop-timeout", "stop_graceful_s", type=DURATION, help="How long a guest may take to shut down. [2m]"),
         click.option("--machine", metavar="TYPE", help="Machine type of new instances. [pc-q35-7.2]"),
         click.option("--memory", type=SIZE, help="Memory of new instances. [1G]"),
-        click.option("--cpus", type=click.IntRange(1), metavar="N", help="Processors of new instances. [1]"),
+        click.option("--cpus", type=Number(1), metavar="N", help="Processors of new instances. [1]"),
     ):
         wrapped = option(wrapped)
     result: F = wrapped

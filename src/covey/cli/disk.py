@@ -8,9 +8,9 @@ from covey.base.errors import NotFound, require
 from covey.base.units import parse_size
 from covey.cli.change import carry_out
 from covey.cli.session import Session
-from covey.cli.verbs import RELATIVE_SIZE, SIZE, Manner, Noun, changes, named
+from covey.cli.verbs import RELATIVE_SIZE, SIZE, Manner, Noun, Number, changes, named
 
-INDEX = click.IntRange(0, 1000)
+INDEX = Number(0, 1000)
 
 
 @click.group(cls=Noun)

@@ -70,7 +70,7 @@ def info(session: Session, /, name: str, as_json: bool) -> None:
     change=True,
     examples=[
         "covey image add debian-12 --source /srv/debian-12.qcow2",
-        "covey image add debian-12 --source http://mirror.lan/debian-12.qcow2 --sha256 9f86...0a08",
+        "covey image add web-12 --source http://mirror.lan/web.img --sha256 9f8...a08",
     ],
 )
 @named("image")

@@ -13,7 +13,7 @@ from covey.cli.change import watch as watch_job
 from covey.cli.lists import choose, names_of, show_items, show_json
 from covey.cli.session import Session
 from covey.cli.text import Column, plain, plural, printable, say, since, timed
-from covey.cli.verbs import DURATION, JOB, Look, Manner, Noun, lists
+from covey.cli.verbs import DURATION, JOB, Look, Manner, Noun, Number, lists
 from covey.cli.watch import blocked_line, elapsed, ending, heading, step_line, tell_ending, waiting_line, width_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def command() -> None:
     ],
 )
 @lists(*names_of(COLUMNS))
-@click.option("--limit", type=click.IntRange(1), default=50, metavar="N", help="At most so many. [50]")
+@click.option("--limit", type=Number(1), default=50, metavar="N", help="At most so many. [50]")
 @click.pass_obj
 def list_(session: Session, /, look: Look, limit: int) -> None:
     """Jobs, the newest first."""

@@ -64,7 +64,8 @@ def covey(context: click.Context, /, **options: str | None) -> None:
     Changes wait and show their steps; --no-wait prints the job's number. Every change takes --dry-run. Exit status: 0 done, 1 refused
     or failed, 2 bad input, 3 no access or no answer, 4 findings of severity error, 5 no longer waiting (the job goes on).
     """
-    context.obj = Session(os.environ, options)
+    session = context.obj = Session(os.environ, options)
+    context.call_on_close(session.close)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -68,8 +68,8 @@ def info(session: Session, /, name: str, as_json: bool) -> None:
     change=True,
     examples=[
         "covey network add lan --subnet 10.77.0.0/24",
-        "covey network add lab --subnet 10.8.0.0/24 --no-nat --dns 10.8.0.2 --dns 10.8.0.3",
-        "covey network add dmz --subnet 10.9.0.0/24 --pool-first 10.9.0.100 --pool-last 10.9.0.199",
+        "covey network add lab --subnet 10.8.0.0/24 --no-nat --dns 10.8.0.2",
+        "covey network add dmz --subnet 10.9.0.0/24 --pool-first 10.9.0.100",
     ],
 )
 @named("network")

@@ -24,3 +24,7 @@ class Session:
 
             self._client = Client(Connection.find(self.environ, self.options))
         return self._client
+
+    def close(self) -> None:
+        if self._client:
+            self._client.connection.close()

@@ -29,7 +29,7 @@ def command(session: Session, /, as_json: bool) -> int:
     say(f"  instances  {_counts(status['instances'])}")
     jobs = ", ".join(f"{count} {state}" for state, count in status["jobs"].items())
     say(f"  jobs       {jobs or 'none under way'}")
-    show_findings([{**finding, "why": _since(finding, status["as_of"])} for finding in findings])
+    show_findings([{**finding, "what": finding["what"] + _since(finding, status["as_of"])} for finding in findings])
     return status_of(findings)
 
 
@@ -41,4 +41,4 @@ def _counts(instances: dict[str, int]) -> str:
 
 def _since(finding: dict[str, Any], as_of: str) -> str:
     moment = finding.get("since_at")
-    return f"for {since(moment, seconds_of(as_of) or 0.0)}" if moment else ""
+    return f" (for {since(moment, seconds_of(as_of) or 0.0)})" if moment else ""

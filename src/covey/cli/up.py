@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
 
 from covey.cli.session import Session
@@ -27,8 +25,7 @@ from covey.cli.verbs import Verb
 def command(session: Session, /, state: str | None, hosts: str, netns: str, listen: str) -> int:
     """Run Covey on this machine, in the foreground, until Ctrl-C. Guests run on afterwards."""
     from covey.client.door import DEFAULT_STATE
+    from covey.main import up  # main stands above this floor: only this verb is the program itself, not a client of it
 
     directory = state or session.options.get("state") or session.environ.get("COVEY_STATE") or DEFAULT_STATE
-    # By name, because main stands above this floor: the command line is a client of Covey, and only this verb starts it.
-    status: int = importlib.import_module("covey.main").up(directory, hosts=hosts, netns=netns, listen=listen)
-    return status
+    return up(directory, hosts, netns, listen)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from covey.base.errors import BadInput
+from covey.base.errors import BadInput, check
 from covey.base.units import parse_duration, parse_size
 from covey.model.names import check_name
 
@@ -70,13 +70,30 @@ class Name(click.ParamType[str]):
         return check_name(value, self._noun)
 
 
+class Number(click.ParamType[int]):
+    """A whole number within bounds."""
+
+    name = "N"
+
+    def __init__(self, least: int, most: int = 2**53) -> None:
+        self._least = least
+        self._most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        hint = f"write a number from {self._least} on"
+        check(text.isascii() and text.isdigit() and len(text) < 20, BadInput(f"{text!r} is not a number", name_of(param), hint))
+        check(self._least <= int(text) <= self._most, BadInput(f"{text} is out of range", name_of(param), hint))
+        return int(text)
+
+
 SIZE, RELATIVE_SIZE, DURATION = Size(), Size(relative=True), Duration()
-JOB = click.IntRange(1, 2**63)
+JOB = Number(1)
 
 
 def named(noun: str, required: bool = True) -> Callable[[F], F]:
     """Decorator: the argument NAME, of an object of this noun."""
-    return click.argument("name", type=Name(noun), metavar=noun.upper(), required=required)
+    return click.argument("name", type=Name(noun), metavar=noun.upper() if required else f"[{noun.upper()}]", required=required)
 
 
 def name_of(param: click.Parameter | None) -> str:

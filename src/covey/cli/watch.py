@@ -29,7 +29,7 @@ def heading(job: Job) -> str:
 
 def step_line(step: JobStep, width: int) -> str:
     seconds = step.get("seconds")
-    took = "" if seconds is None or step["state"] == "pending" else f"{seconds:7.1f} s"
+    took = "" if seconds is None or step["state"] not in ("done", "running") else f"{seconds:7.1f} s"
     return f"  {step['state']:<8}{step['number']:>3}  {step_title(step):<{width}}  {took}".rstrip()
 
 
@@ -113,8 +113,11 @@ class Watch:
             self._say_once(f"  warning: {warning}")
         width = width_of(job.get("steps", []))
         for step in job.get("steps", []):
-            if step["state"] == "done" or (step["state"] == "undone" and f"done {step['number']}" in self._said):
-                self._say_once(step_line(step, width), f"{step['state']} {step['number']}")
+            if step["state"] == "done":
+                self._say_once(step_line(step, width), f"done {step['number']}")
+        for step in reversed(job.get("steps", [])):
+            if step["state"] == "undone":
+                self._say_once(step_line(step, width), f"undone {step['number']}")
         self._say_once(waiting_line(job))
         self._draw()
 

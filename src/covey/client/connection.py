@@ -63,7 +63,11 @@ class _UnixConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        try:
+            self.sock.connect(self._path)
+        except OSError:
+            self.close()
+            raise
 
 
 def trusted(ca: str) -> ssl.SSLContext:
@@ -146,6 +150,7 @@ class Connection:
         """A stream of server-sent events on a connection of its own; `last` is the id of the last one seen. Raises the error of the
         answer, or Unavailable."""
         opened: http.client.HTTPConnection | None = None
+        response: http.client.HTTPResponse | None = None
         try:
             headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last} if last else {})}
             try:
@@ -159,6 +164,8 @@ class Connection:
                 raise self._no_answer(error) from error
             yield EventStream(self, line, response)
         finally:
+            if response:
+                response.close()
             if opened:
                 opened.close()
 

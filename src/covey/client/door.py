@@ -55,7 +55,7 @@ def find_door(environ: Mapping[str, str], options: Mapping[str, str | None]) -> 
         state, server = environ.get("COVEY_STATE", ""), environ.get("COVEY_SERVER", "")
     check(
         not (state and server),
-        BadInput("both a state directory and a server are named", "covey", "unset COVEY_STATE or COVEY_SERVER"),
+        BadInput("a state directory and a server are both named", "environment", "unset COVEY_STATE or COVEY_SERVER"),
     )
     if server:
         return _remote(

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from covey.base.clock import Clock
-from covey.base.errors import BadInput, Bug, CoveyError, NotFound, Refused, check
+from covey.base.errors import BadInput, Bug, CoveyError, NotFound, Refused, Unavailable, check
 from covey.engine.ledger import Deposed, Ledger, history_key, ops_of, plan_op
 from covey.engine.nodes import Nodes
 from covey.engine.queue import Blocked, Busy, blocked_by, in_order
@@ -59,6 +59,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._next = 1
+        self._recovered = asyncio.Event()  # before that the next number is not known
         self._deposed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # --- life ----------------------------------------------------------------------------------------------------------------------
@@ -91,6 +92,7 @@ class Engine:
         view = await self._feed.reached(self._ledger.revision)  # all that former leaders wrote: they can write no more
         last = await self._ledger.last_ended()
         self._next = 1 + max([last, *(job.id for job in view.jobs)])
+        self._recovered.set()
         for job in sorted(view.jobs, key=lambda job: job.id):  # a later one ends the waits of earlier ones (P8)
             if job.state == "queued":
                 continue
@@ -112,9 +114,14 @@ class Engine:
         Returns it with its revision. Raises BadInput for a request that is too large, Unmet for one of `compare`, NoSpace, Unavailable."""
         size = len(records.to_bytes(job))
         check(size <= LARGEST_JOB, BadInput(f"{size} bytes are too many for one request", job.request.title, "shorten its texts"))
+        await self._recovered.wait()
         job = replace(job, id=self._next)
         self._next += 1
-        return await self._ledger.write_job(job, 0, ops(job), (absent(history_key(job.id)), *compare), patient=False)
+        try:
+            return await self._ledger.write_job(job, 0, ops(job), (absent(history_key(job.id)), *compare), patient=False)
+        except Deposed:
+            self._depose()
+            raise Unavailable("another process leads now", "cluster", "ask it") from None
 
     async def cancel(self, id: int, by: str) -> None:
         """Before the pivot a job is undone, after it it only goes forward. Returns once the job turns back or has ended.

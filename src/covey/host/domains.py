@@ -16,9 +16,10 @@ async def ensure_defined(host: Host, domain: Domain, job: str) -> None:
     await host.hypervisor.ensure_defined(domain, attachments, job)
 
 
-async def take_back_seed(host: Host, instance: str) -> None:
-    """Remove a seed unless a domain stands on it: then it was there before the job that is taken back."""
-    if await host.hypervisor.domain(instance) is None:
+async def take_back_seed(host: Host, instance: str, job: str) -> None:
+    """Remove a seed unless a domain of another job stands on it: then it was there before the job that is taken back."""
+    found = await host.hypervisor.domain(instance)
+    if found is None or found.job == job:
         await host.guests.ensure_seed_absent(instance)
 
 

@@ -33,7 +33,7 @@ def add(view: ClusterView, request: AddDisk) -> Plan:
     """Add an empty disk, to the running guest too. Raises NoSpace."""
     instance = view.instance(request.instance)
     check_settled(instance)
-    taken = {disk.index for disk in instance.disks}
+    taken = {disk.index for disk in instance.disks} | _left_behind(view, instance)
     check(len(taken) < MOST_DISKS, Refused(f"it has {MOST_DISKS} disks, which is the most", instance))
     index = next(number for number in range(MOST_DISKS) if number not in taken)
     pool = choose_pool(view, request.pool, str(instance))
@@ -111,6 +111,12 @@ def remove(view: ClusterView, request: RemoveDisk) -> Plan:
         success=(put(after),),
         repair=f"covey disk remove {instance.name} {disk.index}",
     )
+
+
+def _left_behind(view: ClusterView, instance: Instance) -> set[int]:
+    """Indexes of disks that an undo could not yet detach: whoever had the same index would be detached in their place."""
+    steps = [debris.step for debris in view.debris]
+    return {step.disk.index for step in steps if isinstance(step, EnsureDiskAttached) and step.instance == instance.id}
 
 
 def _disk(instance: Instance, index: int) -> Disk:

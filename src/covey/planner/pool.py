@@ -30,6 +30,11 @@ def add(view: ClusterView, request: AddPool) -> Plan:
                 "choose another directory",
             ),
         )
+    for debris in view.debris:
+        check(
+            not (request.path and isinstance(debris.step, EnsurePool) and _overlap(request.path, debris.step.place.path)),
+            Refused(f"what job {debris.job} left there is still to be removed", request.path, "see: covey cluster verify"),
+        )
     template = CAPABILITIES[request.template]
     pool_format = request.format or (template.formats[0] if template.formats else "")
     pool = Pool(draw_uuid(request, "pool"), request.name, Place(request.template, request.path), pool_format, request.now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from covey.base.errors import CoveyError, Unavailable
@@ -85,8 +86,8 @@ async def fix(
                 taken = await submissions.take(
                     principal, finding.request, Options(reason=f"cluster verify --fix: {finding.name}")
                 )
-            except CoveyError:
-                left.append(finding)  # it cannot be mended now: shown as it is, with its own advice
+            except CoveyError as error:
+                left.append(replace(finding, why=f"it cannot be mended now: {error}", request=None))
                 continue
             jobs[finding.request.title] = taken.id
     return list(jobs.values()), left
@@ -136,6 +137,10 @@ def _findings(inside: Inside, view: ClusterView) -> Iterator[Line]:
     yield from _of_nodes(view)
     yield from _of_instances(view)
     yield from _of_jobs(view)
+    for ended in inside.history.needing_repair():
+        error = ended.job.error or {}
+        what = f"{ended.job.request.title}: {error.get('what', 'it is half done')}"
+        yield _line(ERROR, ended.job, what, ended.job.ended_at, str(error.get("hint", "")) or "covey cluster verify")
     for debris in view.debris:
         yield _line(
             WARNING,

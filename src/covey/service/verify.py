@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from covey.base.units import humane_size
 from covey.host.hypervisor.definition import digest
@@ -402,8 +402,3 @@ def _check_debris(work: _Work) -> None:
             debris.why,
             "nothing to do: Covey tries again by itself",
         )
-
-
-def same_wish(request: Request) -> Request:
-    """A request without what is drawn for each submission: equal for findings that one job mends."""
-    return replace(request, seed="", now=0.0)

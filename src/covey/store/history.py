@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 import structlog
@@ -15,6 +15,7 @@ from covey.model.record import HISTORY, ended_from_bytes
 from covey.store.protocol import Compacted, Store
 
 KEPT = 2_000  # jobs at hand
+NEEDS_REPAIR = b'"needs_repair"'  # looked for in what is not decoded yet
 Waiter = asyncio.Future[None]
 log = structlog.get_logger()
 
@@ -26,6 +27,7 @@ class History:
         self.revision = 0  # of the last change that was seen
         self._store = store
         self._kept: OrderedDict[int, EndedJob | bytes] = OrderedDict()  # decoded when first asked for
+        self._needing_repair: deque[int] = deque(maxlen=100)
         self._waiting: dict[int, set[Waiter]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -46,6 +48,20 @@ class History:
         if isinstance(found, bytes):
             found = self._kept[id] = ended_from_bytes(found)
         return found
+
+    def needing_repair(self) -> list[EndedJob]:
+        """Those at hand that ended half done, and after which no other job on the same objects succeeded."""
+        found = []
+        for id in self._needing_repair:
+            job = self.recent(id)
+            if job and job.job.state == "needs_repair" and not self._is_repaired(job):
+                found.append(job)
+        return found
+
+    def _is_repaired(self, broken: EndedJob) -> bool:
+        objects = set(broken.plan.uses.exclusive) if broken.plan else set()
+        later = (self.recent(id) for id in reversed(self._kept) if id > broken.job.id)
+        return any(job and job.job.state == "succeeded" and job.plan and objects & set(job.plan.uses.exclusive) for job in later)
 
     async def find(self, id: int) -> EndedJob | None:
         """An ended job, however old, as long as it is kept. Raises Unavailable."""
@@ -97,6 +113,7 @@ class History:
     async def _read(self) -> None:
         listing = await self._store.list(HISTORY, limit=KEPT, descending=True)
         self._kept.clear()
+        self._needing_repair.clear()
         for entry in reversed(listing.entries):
             self._take(entry.key, entry.value)
         self.revision = listing.revision
@@ -119,6 +136,8 @@ class History:
             self._kept.pop(id, None)
             return
         self._kept[id] = value
+        if NEEDS_REPAIR in value:
+            self._needing_repair.append(id)
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         for waiter in self._waiting.pop(id, ()):

@@ -21,7 +21,7 @@ async def ensure_seed(work: Work, step: EnsureSeed) -> None:
 
 @takes_back(EnsureSeed)
 async def undo_seed(work: Work, step: EnsureSeed) -> None:
-    await domains.take_back_seed(work.host, step.seed.instance)
+    await domains.take_back_seed(work.host, step.seed.instance, work.job)
 
 
 @carries_out(EnsureDefined)

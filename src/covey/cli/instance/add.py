@@ -12,7 +12,7 @@ from covey.cli.change import carry_out
 from covey.cli.instance.noun import command
 from covey.cli.instance.wishes import body_of
 from covey.cli.session import Session
-from covey.cli.verbs import DURATION, SIZE, Manner, changes, named
+from covey.cli.verbs import DURATION, SIZE, Manner, Number, changes, named
 
 
 @command.command(
@@ -21,29 +21,29 @@ from covey.cli.verbs import DURATION, SIZE, Manner, changes, named
     examples=[
         "covey instance add web1 --image debian-12 --memory 2G --cpus 2 --disk 20G",
         "covey instance add db1 --image debian-12 --disk 20G --disk 100G,pool=hdd",
-        "covey instance add web2 --image debian-12 --network lan --ssh-key id.pub --wait ready",
-        "covey instance add old1 --iso rescue --disk 8G,format=raw --nic none --no-start",
+        "covey instance add web2 --image debian-12 --ssh-key id.pub --wait ready",
+        "covey instance add old1 --iso rescue --disk 8G --nic none --no-start",
         "covey instance add -f many.yaml",
     ],
 )
 @named("instance", required=False)
-@click.option("-f", "--file", metavar="FILE", help="Add many: a YAML list, a mapping each (see below). - is standard input.")
-@click.option("--cpus", type=click.IntRange(1), metavar="N", help="Processors. [the cluster's default]")
+@click.option("-f", "--file", metavar="FILE", help="Add many: a YAML list, a mapping each (see above). - is standard input.")
+@click.option("--cpus", type=Number(1), metavar="N", help="Processors. [the cluster's default]")
 @click.option("--memory", type=SIZE, help="Memory. [the cluster's default]")
 @click.option("--image", metavar="IMAGE", help="Golden image that its first disk is made from.")
 @click.option("--iso", metavar="IMAGE", help="Image in its CD-ROM drive.")
 @click.option(
     "--disk",
     multiple=True,
-    metavar="SIZE[,pool=P][,format=F]",
-    help="A disk; repeatable. [one as large as the image, none without an image]",
+    metavar="DISK",
+    help="SIZE[,pool=POOL][,format=qcow2|raw]; repeatable. [one as large as the image, none without an image]",
 )
 @click.option("--network", multiple=True, metavar="NET", help="A NIC on this network; repeatable. [the only one, or default]")
 @click.option(
     "--nic",
     multiple=True,
-    metavar="network=NET[,mac=M][,address=A]",
-    help="A NIC in full; repeatable. address is auto, none or an IPv4 address. --nic none: no NIC at all.",
+    metavar="NIC",
+    help="NET[,mac=MAC][,address=auto|none|IPV4]; repeatable. `none` alone: no NIC at all.",
 )
 @click.option("--uuid", metavar="UUID", help="Its UUID. [drawn]")
 @click.option("--ssh-key", multiple=True, metavar="FILE", help="Public keys that may log in as root; repeatable.")

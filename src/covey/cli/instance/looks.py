@@ -142,8 +142,8 @@ def _when_its_node_dies(instance: dict[str, Any]) -> str:
     if not instance["protection"].startswith("none"):
         return f"{instance['protection']}."
     if not instance["disks"]:
-        return "it is down until its node is back; it has no disks to lose."
-    return "it is down until its node is back; nothing else holds a copy of its disks."
+        return "it is down until its node is back; it has no disks."
+    return "down until its node is back; its disks have no second copy."
 
 
 def _by(instance: dict[str, Any]) -> str:

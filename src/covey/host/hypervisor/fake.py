@@ -48,13 +48,13 @@ class _Guest:
 
 
 class FakeHypervisor:
-    """`memory` is what all running guests together may have; `accelerator` is what works here."""
+    """`memory` is what all running guests together may have (None: no end of it); `accelerator` is what works here."""
 
-    def __init__(self, shelf: Shelf, memory: int = DEFAULT_MEMORY, accelerator: str = KVM) -> None:
+    def __init__(self, shelf: Shelf, memory: int | None = DEFAULT_MEMORY, accelerator: str = KVM) -> None:
         self._shelf = shelf
         self._memory = memory
         self._accelerator = accelerator
-        self._subscribers: list[Callable[[], None]] = []
+        self._subscribers: list[Callable[[str], None]] = []
         self.answers = True
 
     # The protocol
@@ -105,7 +105,7 @@ class FakeHypervisor:
             return
         check(not guest.active, Refused("it runs, and is not removed while it does", f"instance {instance}", "stop it first"))
         self._shelf.delete(_DOMAIN + instance)
-        self._tell()
+        self._tell(instance)
 
     async def ensure_attached(self, instance: str, disk: DomainDisk, attachment: Attachment) -> None:
         guest = self._must_find(instance)
@@ -156,7 +156,7 @@ class FakeHypervisor:
         self._check_answers()
         return tuple(Usage(guest.domain.instance, 1.0, guest.domain.memory) for guest in self._guests() if guest.active)
 
-    def subscribe(self, changed: Callable[[], None]) -> None:
+    def subscribe(self, changed: Callable[[str], None]) -> None:
         self._subscribers.append(changed)
 
     def console(self, instance: str) -> Path:
@@ -219,6 +219,8 @@ class FakeHypervisor:
         check(self.answers, Unavailable("libvirt does not answer: it pretends to be down", "libvirt", "let it answer again"))
 
     def _check_memory(self, guest: _Guest) -> None:
+        if self._memory is None:
+            return  # nor is there anything to add up
         used = sum(other.domain.memory for other in self._guests() if other.active)
         free = self._memory - used
         check(
@@ -252,11 +254,11 @@ class FakeHypervisor:
         key, thing = _DOMAIN + guest.domain.instance, encode(guest)
         if self._shelf.get(key) != thing:
             self._shelf.put(key, thing)
-            self._tell()
+            self._tell(guest.domain.instance)
 
-    def _tell(self) -> None:
+    def _tell(self, instance: str) -> None:
         for changed in self._subscribers:
-            changed()
+            changed(instance)
 
     def _next_pid(self) -> int:
         pid = int((self._shelf.get(_COUNTER) or {"last": 10_000})["last"]) + 1

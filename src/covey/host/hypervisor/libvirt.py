@@ -59,7 +59,7 @@ class LibvirtHypervisor:
         self._user = user
         self._connection = Connection(uri, self._heard, self._tell)
         self._locks: dict[str, asyncio.Lock] = {}
-        self._subscribers: list[Callable[[], None]] = []
+        self._subscribers: list[Callable[[str], None]] = []
         self._bells: set[asyncio.Event] = set()
         self._settling: set[asyncio.Task[None]] = set()
 
@@ -85,7 +85,7 @@ class LibvirtHypervisor:
     async def usage(self) -> tuple[Usage, ...]:
         return await self._call("", sighting.usage)
 
-    def subscribe(self, changed: Callable[[], None]) -> None:
+    def subscribe(self, changed: Callable[[str], None]) -> None:
         self._subscribers.append(changed)
 
     def console(self, instance: str) -> Path:
@@ -238,11 +238,11 @@ class LibvirtHypervisor:
             task = asyncio.create_task(self._settle_soon(event.instance))
             self._settling.add(task)
             task.add_done_callback(self._settling.discard)
-        self._tell()
+        self._tell(event.instance)
 
-    def _tell(self) -> None:
+    def _tell(self, instance: str = "") -> None:
         for changed in self._subscribers:
-            changed()
+            changed(instance)
 
     async def _settle_soon(self, instance: str) -> None:
         """Write down how a run ended while libvirt still knows."""

@@ -74,8 +74,8 @@ class Hypervisor(Protocol):
 
     async def usage(self) -> tuple[Usage, ...]: ...
 
-    def subscribe(self, changed: Callable[[], None]) -> None:
-        """Call `changed` (in the event loop) soon after any domain's state may have changed, and after a reconnection."""
+    def subscribe(self, changed: Callable[[str], None]) -> None:
+        """Call `changed` (in the event loop), with the instance or "" for any, soon after a domain's state may have changed, and after a reconnection."""
         ...
 
     def console(self, instance: str) -> Path:

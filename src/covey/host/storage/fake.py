@@ -45,7 +45,10 @@ class FakeStorage:
         if self._shelf.get(_pool_key(place)) is None:
             self._shelf.put(_pool_key(place), {"job": job})
 
-    async def ensure_pool_absent(self, place: Place) -> None:
+    async def ensure_pool_absent(self, place: Place, job: str = "") -> None:
+        made = self._shelf.get(_pool_key(place))
+        if made is None or (job and made["job"] != job):
+            return
         held = self._shelf.items(_volumes_key(place))
         check(
             not held,

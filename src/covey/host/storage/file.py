@@ -51,8 +51,8 @@ class FileStorage:
     async def ensure_pool(self, place: Place, job: str) -> None:
         await in_thread(_make_pool, place, job)
 
-    async def ensure_pool_absent(self, place: Place) -> None:
-        await in_thread(_remove_pool, place)
+    async def ensure_pool_absent(self, place: Place, job: str = "") -> None:
+        await in_thread(_remove_pool, place, job)
 
     async def space(self, place: Place) -> Space:
         _check_present(place)
@@ -191,11 +191,13 @@ def _make_pool(place: Place, job: str) -> None:
         sync_directory(directory)
 
 
-def _remove_pool(place: Place) -> None:
+def _remove_pool(place: Place, job: str) -> None:
     directory = Path(check_path(place.path, "pool"))
     if not (directory / MARKER).exists():
         return
     with _told_apart(place):
+        if job and json.loads((directory / MARKER).read_text())["job"] != job:
+            return
         volumes = _volumes_of(place)
         if volumes.exists():
             _clear(place, volumes)

@@ -38,8 +38,8 @@ class Storage(Protocol):
         Unavailable when it cannot be made."""
         ...
 
-    async def ensure_pool_absent(self, place: Place) -> None:
-        """Nothing of Covey's is left in the place. Raises Refused while it holds volumes."""
+    async def ensure_pool_absent(self, place: Place, job: str = "") -> None:
+        """Nothing of Covey's is left in the place; with `job`, only if that job made it (P4). Raises Refused while it holds volumes."""
         ...
 
     async def space(self, place: Place) -> Space:

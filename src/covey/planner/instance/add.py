@@ -121,6 +121,11 @@ def _free_uuid(view: ClusterView, request: AddInstance, label: str) -> str:
         return draw_uuid(request, "instance")
     id = request.uuid.lower()
     check(not view.find("instance", id), Refused(f"the UUID {id} is taken", label))
+    left = next((debris for debris in view.debris if debris.step.object == f"instance/{id}"), None)
+    check(
+        left is None,
+        Refused(f"what job {left.job if left else 0} left of {id} is still to be removed", label, "see: covey cluster verify"),
+    )
     return id
 
 

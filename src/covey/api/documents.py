@@ -1,0 +1,379 @@
+"""What the API answers, for the OpenAPI document. Answers are made from prepared dicts, not through these models; a test compares."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-20T05:46:00.123Z"])]
+
+
+class Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(Document):
+    """An error (RFC 9457): `title` is its kind, `object` names what it happened to, `hint` says what to do next."""
+
+    type: str = Field(examples=["https://covey.invalid/errors/NotFound"])
+    title: str = Field(examples=["NotFound"])
+    status: int
+    detail: str
+    object: str
+    hint: str
+
+
+class Page(Document, Generic[T]):
+    """A part of a list. `next` is the cursor of the page after this one, `revision` what the list shows."""
+
+    items: list[T]
+    next: str | None
+    revision: int
+
+
+class PlannedStep(Document):
+    number: int
+    kind: str
+    node: str
+    title: str
+    role: Literal["undoable", "pivot", "forward"]
+    meaning: str
+
+
+class ClaimDocument(Document):
+    node: str
+    pool: str
+    amount: int
+
+
+class AwaitDocument(Document):
+    condition: str
+    deadline_s: float
+
+
+class PlanDocument(Document):
+    """What would be done, and why."""
+
+    summary: str
+    digest: str
+    steps: list[PlannedStep]
+    reasons: list[str]
+    warnings: list[str]
+    claims: list[ClaimDocument]
+    awaits: AwaitDocument | None
+
+
+class JobStep(Document):
+    number: int
+    kind: str
+    node: str
+    title: str
+    role: str
+    state: Literal["done", "running", "pending", "undone", "failed"]
+    seconds: float | None
+
+
+class WaitingDocument(Document):
+    condition: str
+    deadline_at: Time
+
+
+class BlockedDocument(Document):
+    object: str
+    by: int
+
+
+class ProgressDocument(Document):
+    text: str
+    done: int
+    total: int
+
+
+class JobDocument(Document):
+    """A change under way, or what became of it. `step` is the number of steps done."""
+
+    id: int
+    kind: str = Field(examples=["instance.add"])
+    title: str
+    object: str
+    user: str
+    reason: str
+    state: Literal["queued", "running", "undoing", "waiting", "succeeded", "failed", "cancelled", "superseded", "needs_repair"]
+    created_at: Time | None
+    planned_at: Time | None
+    ended_at: Time | None
+    after: list[int]
+    step: int
+    steps: list[JobStep]
+    summary: str
+    reasons: list[str]
+    warnings: list[str]
+    waiting: WaitingDocument | None
+    blocked: BlockedDocument | None
+    error: Problem | None
+    left: list[str]
+    log: str
+    progress: ProgressDocument | None
+    digest: str
+    request: dict[str, Any]
+
+
+class NewTokenDocument(JobDocument):
+    """`secret` is shown this once."""
+
+    secret: str | None = None
+
+
+class DefaultsDocument(Document):
+    cpus: int
+    memory: int
+    machine: str
+    stop_graceful_s: float
+    ready_timeout_s: float
+    crash_restarts: int
+    crash_window_s: float
+
+
+class ClusterDocument(Document):
+    name: str
+    id: str
+    accelerator: str
+    accelerator_why: str
+    mac_prefix: str
+    created_at: Time | None
+    defaults: DefaultsDocument
+    notes: str
+    nodes: int
+    instances: int
+
+
+class RoomDocument(Document):
+    pool: str
+    size: int | None
+    free: int | None
+    claimed: int
+    promised: int
+
+
+class NodeDocument(Document):
+    """A machine, with what it last told of itself."""
+
+    name: str
+    id: str
+    notes: str
+    created_at: Time | None
+    answers: bool
+    as_of: Time | None
+    hostname: str
+    boot_id: str
+    kernel: str
+    hypervisor: str
+    uptime_s: float
+    cpus: int
+    cpu_percent: float
+    load1: float
+    memory: int
+    memory_free: int
+    memory_promised: int
+    memory_reserved: int
+    instances: int
+    pools: list[RoomDocument]
+    problems: list[str]
+
+
+class PoolRoomDocument(Document):
+    node: str
+    size: int | None
+    free: int | None
+    claimed: int
+    promised: int
+
+
+class PoolDocument(Document):
+    name: str
+    id: str
+    template: str
+    path: str
+    format: str
+    created_at: Time | None
+    nodes: list[PoolRoomDocument]
+    users: list[str]
+
+
+class ImageDocument(Document):
+    name: str
+    id: str
+    source: str
+    state: str
+    format: str
+    size: int
+    file_size: int
+    sha256: str
+    recipe: dict[str, Any] | None
+    notes: str
+    created_at: Time | None
+    users: list[str]
+
+
+class NetworkDocument(Document):
+    name: str
+    id: str
+    bridge: str
+    subnet: str
+    gateway: str
+    pool_first: str
+    pool_last: str
+    nat: bool
+    dns: list[str]
+    created_at: Time | None
+    addresses_used: int
+    users: list[str]
+
+
+class TokenDocument(Document):
+    name: str
+    id: str
+    role: str
+    created_at: Time | None
+    expires_at: Time | None
+
+
+class DiskDocument(Document):
+    index: int
+    size: int
+    pool: str
+    format: str
+    image: str
+    volume: str
+
+
+class NicDocument(Document):
+    index: int
+    network: str
+    mac: str
+    address: str
+
+
+class InstanceDocument(Document):
+    """A virtual server: what was asked of it, what was last seen, and what it uses now."""
+
+    name: str
+    id: str
+    node: str
+    cpus: int
+    memory: int
+    machine: str
+    state: str
+    since_at: Time | None
+    reason: str
+    desired: Literal["running", "stopped"]
+    desired_by: str
+    generation: int
+    pid: int
+    ready: bool
+    ready_at: Time | None
+    ready_status: str
+    ready_s: float
+    addresses: list[str]
+    disks: list[DiskDocument]
+    nics: list[NicDocument]
+    iso: str
+    image: str
+    tags: list[str]
+    notes: str
+    ssh_keys: list[str]
+    created_at: Time | None
+    protection: str
+    remark: str
+    restart_at: Time | None
+    crashes: int
+    gave_up: bool
+    cpu_percent: float | None
+    memory_used: int | None
+
+
+class FindingDocument(Document):
+    id: str
+    severity: Literal["error", "warning"]
+    object: str
+    name: str
+    what: str
+    why: str
+    fix: str
+    fixable: bool
+
+
+class VerdictDocument(Document):
+    findings: list[FindingDocument]
+    checks: int
+    nodes: int
+    instances: int
+    seconds: float
+
+
+class FixDocument(Document):
+    """The jobs that mend, and the findings that no job mends."""
+
+    jobs: list[JobDocument]
+    left: list[FindingDocument]
+
+
+class StatusLine(Document):
+    severity: Literal["error", "warning"]
+    object: str
+    what: str
+    since_at: Time | None
+    fix: str
+
+
+class StatusNodes(Document):
+    all: int
+    answering: int
+
+
+class StatusDocument(Document):
+    """One screen: is all well, and if not, what is to be done."""
+
+    cluster: str | None
+    well: bool
+    summary: str
+    findings: list[StatusLine]
+    nodes: StatusNodes
+    instances: dict[str, int]
+    jobs: dict[str, int]
+    as_of: Time
+
+
+class EventDocument(Document):
+    cursor: str
+    at: Time | None
+    kind: str
+    object: str
+    text: str
+    job: int | None
+
+
+class EventPage(Document):
+    """Events, oldest first; `next` is the cursor of the last of them."""
+
+    items: list[EventDocument]
+    next: str | None
+
+
+def page_of(document: type[BaseModel]) -> type[BaseModel]:
+    """The model of a list's answer. With `fields=` items have only those, so none of them is required there."""
+    partial: type[BaseModel] = type(
+        f"{document.__name__.removesuffix('Document')}Item",
+        (Document,),
+        {
+            "__annotations__": {
+                name: Any if each.annotation is None else each.annotation for name, each in document.model_fields.items()
+            },
+            "__module__": __name__,
+            "__doc__": document.__doc__,
+            **dict.fromkeys(document.model_fields),
+        },
+    )
+    return type(f"{document.__name__.removesuffix('Document')}Page", (Page[partial],), {"__module__": __name__})  # type: ignore[valid-type]

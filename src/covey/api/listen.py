@@ -1,0 +1,182 @@
+"""The doors: a unix socket for this machine, TLS for the network, in the daemon's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from covey.api.door import PEER, App
+from covey.api.problems import problem_response
+from covey.base.errors import BadInput, Refused, Unavailable
+from covey.base.tls import CertificateFiles, server_context
+
+BACKLOG = 1_024
+END_S = 2  # what answers under way get when the doors close; streams end by themselves
+LARGEST_FRAME = 1 << 16  # of a console's WebSocket
+MOST_CONNECTIONS = 4_000
+START_LIMIT_S = 10.0
+_CREDENTIALS = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
+
+
+class _KnowsPeer:
+    """Mix-in of protocols: who is at the other end of a unix socket goes into scope["state"], as the kernel says. Nobody else can put
+    it there."""
+
+    app_state: dict[str, Any]
+
+    def connection_made(self, transport: Any) -> None:
+        end = transport.get_extra_info("socket")
+        if end is not None and end.family == socket.AF_UNIX:
+            _, uid, _ = _CREDENTIALS.unpack(end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+            self.app_state = {**self.app_state, PEER: uid}
+        super().connection_made(transport)  # type: ignore[misc]
+
+
+class Http(_KnowsPeer, HttpToolsProtocol):
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP gets an error of our shape, too."""
+        body = bytes(problem_response(BadInput("this is no HTTP request", "request", "speak HTTP/1.1")).body)
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+
+class Console(_KnowsPeer, WebSocketsSansIOProtocol):
+    """WebSockets of consoles."""
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to the daemon, and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listens = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listens.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the network door is. `files` are of base.tls.ensure_server_certificate."""
+
+    host: str
+    port: int
+    files: CertificateFiles
+
+
+@contextlib.asynccontextmanager
+async def listening(app: App, path: Path, closing: asyncio.Event, address: Address | None = None) -> AsyncIterator[int]:
+    """The doors are open within: the unix socket `path` (0600), and TLS at `address`, whose port is yielded (0 without one; port 0 takes
+    a free one). On leaving, `closing` is set, so that streams end, and all is over within 3 s. Raises Refused when somebody else listens
+    there, Unavailable when a door cannot be opened."""
+    here = await _unix_socket(path)
+    doors: list[tuple[socket.socket, ssl.SSLContext | None]] = [(here, None)]
+    try:
+        if address:
+            doors.append((_tcp_socket(address), server_context(address.files)))
+    except BaseException:
+        here.close()
+        path.unlink(missing_ok=True)
+        raise
+    port = doors[1][0].getsockname()[1] if address else 0
+    servers = [_Server(_config(app, context)) for _, context in doors]
+    tasks = [asyncio.create_task(server.serve([door])) for server, (door, _) in zip(servers, doors, strict=True)]
+    try:
+        async with asyncio.timeout(START_LIMIT_S):
+            for server in servers:
+                await server.listens.wait()
+        yield port
+    finally:
+        path.unlink(missing_ok=True)
+        closing.set()
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*tasks)
+
+
+def _config(app: App, context: ssl.SSLContext | None) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=Http,
+        ws=Console,
+        ws_max_size=LARGEST_FRAME,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=END_S,
+        ssl_context_factory=(lambda config, default: context) if context else None,
+    )
+
+
+async def _unix_socket(path: Path) -> socket.socket:
+    """Made under another name and put in place when it is closed to all but root, so that nobody slips in before."""
+    if path.exists():
+        await asyncio.to_thread(_check_abandoned, path)
+        path.unlink()
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        door.bind(str(temporary))
+        temporary.chmod(0o600)
+        door.listen(BACKLOG)
+        door.setblocking(False)
+        temporary.rename(path)
+    except OSError as error:
+        door.close()
+        raise Unavailable(
+            f"the socket cannot be made: {error.strerror or error}", str(path), "use a state directory with a short path"
+        ) from error
+    return door
+
+
+def _check_abandoned(path: Path) -> None:
+    """Raises Refused when a process answers at the socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return
+    raise Refused("somebody listens there already", str(path), "is Covey running? use another --state, or stop the other one")
+
+
+def _tcp_socket(address: Address) -> socket.socket:
+    """Raises Unavailable."""
+    try:
+        info = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
+        )
+        family, kind, protocol, _, where = info[0]
+        door = socket.socket(family, kind, protocol)
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind(where)
+        door.listen(BACKLOG)
+    except OSError as error:
+        hint = "give an address of this machine and a free port: --listen 0.0.0.0:7443"
+        raise Unavailable(f"cannot listen there: {error.strerror or error}", f"{address.host}:{address.port}", hint) from error
+    door.setblocking(False)
+    return door
