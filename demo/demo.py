@@ -18,6 +18,7 @@ COVEY = HERE.parent / "bin" / "covey"
 SUBNET = "10.77.0.0/24"
 UP_WITHIN_S = 60
 PAGE_WITHIN_S = 60
+NO_ANSWER = 3  # exit status of the command line
 
 
 def main() -> None:
@@ -72,6 +73,11 @@ def answer(*arguments: str) -> str:
     return done.stdout + done.stderr
 
 
+def answers() -> bool:
+    """Whether Covey can be reached."""
+    return subprocess.run([COVEY, "status"], check=False, capture_output=True).returncode != NO_ANSWER
+
+
 def one_line(*arguments: str) -> str:
     return answer(*arguments).strip()
 
@@ -88,7 +94,7 @@ def make_namespace(name: str) -> None:
 
 def start_covey(state: Path, netns: str) -> None:
     """Start `covey up` beside us, unless it runs already, and wait until it answers."""
-    if "covey up" not in answer("status"):  # the hint of "no answer" names it
+    if answers():
         return
     state.mkdir(mode=0o711, parents=True, exist_ok=True)
     with (state / "covey.log").open("ab") as log:
@@ -98,7 +104,7 @@ def start_covey(state: Path, netns: str) -> None:
         )  # fmt: skip
     (state / "covey.pid").write_text(str(child.pid))
     deadline = time.monotonic() + UP_WITHIN_S
-    while "covey up" in (said := answer("status")) or "does not answer" in said:
+    while not answers():
         if child.poll() is not None or time.monotonic() > deadline:
             sys.exit(f"demo: Covey did not start: see {state}/covey.log")
         time.sleep(0.2)

@@ -72,7 +72,9 @@ class WillingNodes:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     seen_secrets: deque[dict[str, str]] = field(default_factory=deque)
 
-    async def carry_out(self, node: str, id: str, epoch: Epoch, step: Step, secrets: dict[str, str], undo: bool = False) -> Outcome:
+    async def carry_out(
+        self, node: str, id: str, epoch: Epoch, step: Step, secrets: dict[str, str], undo: bool = False
+    ) -> Outcome:
         if secrets:
             self.seen_secrets.append(secrets)
         if step.kind in self.slow and not undo:
@@ -157,7 +159,9 @@ async def a_flock(directory: Path) -> AsyncIterator[Flock]:
     await events.start()
     engine = Engine(store, feed, Ledger(store, clock, leadership, revision), nodes, clock, plan)
     counter = itertools.count(1)
-    inside = Inside(feed, history, engine, store, clock, nodes, events, lambda size: f"{next(counter):0{size * 2}x}", Tally(feed, "t"))
+    inside = Inside(
+        feed, history, engine, store, clock, nodes, events, lambda size: f"{next(counter):0{size * 2}x}", Tally(feed, "t")
+    )
     flock = Flock(inside, store, nodes, feed, make_app(inside))
     flock.tell()
     running = asyncio.create_task(engine.run())

@@ -137,3 +137,21 @@ def test_no_answer_is_not_the_files_fault(covey: Covey, state: Path) -> None:
 def test_with_a_file_everything_is_said_in_it(covey: Covey, server: FakeServer, more: list[str]) -> None:
     assert covey("instance", "add", "-f", "x.yaml", *more).status == 2
     assert server.asked == []
+
+
+def test_what_no_longer_fits_is_told_once_and_stops_the_rest(covey: Covey, server: FakeServer) -> None:
+    full = problem("NoSpace", 409, "network lan has no free address", "instance b")
+
+    def answer(asked: Asked) -> Reply:
+        if "dry_run" in asked.query:
+            return Reply(200, a_plan())
+        return full if asked.body["name"] == "b" else Reply(202, a_job(21))
+
+    server.on("POST", "/v1/instances", answer)
+    server.on("GET", "/v1/jobs/21", a_job(21))
+    outcome = covey("instance", "add", "-f", "-", stdin="".join(f"- name: {name}\n" for name in "abcd"))
+    assert outcome.status == 1
+    assert outcome.err == (
+        "covey: instance b: network lan has no free address\n1 of 4 were handed in; b and 2 behind it were not\n"
+    )
+    assert [asked.body["name"] for asked in handed_in(server)] == ["a", "b"]

@@ -14,7 +14,7 @@ from tests.kit.hypervisors import MIB, Bench, FakeBench, LibvirtBench
 
 from covey.base.errors import BadInput, NoSpace, NotFound, Refused, Unavailable
 from covey.host.hypervisor.definition import digest
-from covey.host.shelf import DirectoryShelf, MemoryShelf
+from covey.host.shelf import FileShelf, MemoryShelf
 from covey.model.domain import Domain, DomainDisk, FoundDomain
 
 GRACE_S = 20.0
@@ -25,7 +25,7 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     if request.param == "fake":
         yield FakeBench(MemoryShelf())
     elif request.param == "fake-on-disk":
-        yield FakeBench(DirectoryShelf(tmp_path))
+        yield FakeBench(FileShelf(tmp_path / "shelf"))
     else:
         real = LibvirtBench()
         await real.open()

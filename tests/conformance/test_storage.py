@@ -19,7 +19,7 @@ import pytest
 
 from covey.base.errors import BadInput, NoSpace, NotFound, Refused, Unavailable
 from covey.base.run import run
-from covey.host.shelf import DirectoryShelf
+from covey.host.shelf import FileShelf
 from covey.host.storage.diskless import DisklessStorage
 from covey.host.storage.fake import FakeStorage
 from covey.host.storage.file import MARKER, FileStorage
@@ -124,7 +124,7 @@ class FakeBench:
     def __init__(self, directory: Path) -> None:
         self.place = Place("file", "/srv/pool")
         self._directory = directory
-        self._shelf = DirectoryShelf(directory / "shelf")
+        self._shelf = FileShelf(directory / "shelf")
         self._fake = FakeStorage(self._shelf)
         self.storage: Storage = self._fake
 
@@ -622,7 +622,7 @@ async def test_a_diskless_pool_refuses_volumes_and_says_where_they_can_be(diskle
 
 async def test_a_fake_outlives_its_process(tmp_path: Path) -> None:
     place = Place("file", "/srv/pool")
-    first = FakeStorage(DirectoryShelf(tmp_path))
+    first = FakeStorage(FileShelf(tmp_path / "shelf"))
     await first.ensure_pool(place, "job-1")
     await first.ensure_volume(Volume(ID, place, "qcow2", MIB), "job-2", None)
-    assert [found.id for found in await FakeStorage(DirectoryShelf(tmp_path)).volumes(place)] == [ID]
+    assert [found.id for found in await FakeStorage(FileShelf(tmp_path / "shelf")).volumes(place)] == [ID]

@@ -91,9 +91,9 @@ async def test_higher_priority_goes_first() -> None:
 
 def test_age_raises_priority() -> None:
     old = a_job(1, created_at=0.0)
-    young = a_job(2, priority=2, created_at=3 * PATIENCE_S - 1)
-    assert in_order([old, young], 3 * PATIENCE_S - 1) == [old, young]
-    assert in_order([old, young], 2 * PATIENCE_S - 1) == [young, old]
+    soon, late = (a_job(2, priority=2, created_at=age * PATIENCE_S) for age in (1, 3))
+    assert in_order([old, soon], PATIENCE_S) == [soon, old]
+    assert in_order([old, late], 3 * PATIENCE_S) == [old, late]
 
 
 def test_of_equal_priority_the_older_goes_first() -> None:
@@ -305,7 +305,7 @@ async def test_a_request_too_large_for_the_store_is_refused_at_once() -> None:
 @in_virtual_time
 async def test_a_plan_too_large_for_the_store_fails_its_job_and_no_other() -> None:
     stage = await Stage().raise_curtain()
-    big = an_instance(notes="x" * 300_000)
+    big = an_instance(notes="x" * 400_000)
     stage.plans = {"a": a_plan(undoable(), on=WEB, begin=(put(big),), success=(put(big),), undone=(put(big),)), "b": a_plan(undoable(), on=WEB)}
     first, second = await stage.submit_all("a", "b")
     job = await stage.ended(first)

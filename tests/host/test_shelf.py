@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from covey.host.shelf import DirectoryShelf, MemoryShelf, Shelf
+from covey.host.shelf import FileShelf, MemoryShelf, Shelf
 from covey.host.threads import in_thread
 
 
-@pytest.fixture(params=["memory", "directory"])
+@pytest.fixture(params=["memory", "file"])
 def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Shelf:
-    return MemoryShelf() if request.param == "memory" else DirectoryShelf(tmp_path / "shelf")
+    return MemoryShelf() if request.param == "memory" else FileShelf(tmp_path / "shelf")
 
 
 def test_what_is_put_can_be_got_and_deleted(shelf: Shelf) -> None:
@@ -42,10 +42,17 @@ def test_what_is_handed_out_is_a_copy(shelf: Shelf) -> None:
     assert shelf.get("a") == {"list": [1]}
 
 
-def test_a_directory_shelf_outlives_its_object(tmp_path: Path) -> None:
-    DirectoryShelf(tmp_path).put("a", {"size": 1})
-    (tmp_path / "b.json.new").write_text('{"half')  # of a process that was killed
-    assert DirectoryShelf(tmp_path).items() == [("a", {"size": 1})]
+def test_a_file_shelf_outlives_its_object(tmp_path: Path) -> None:
+    path = tmp_path / "shelf"
+    first = FileShelf(path)
+    first.put("a", {"size": 1})
+    first.put("b", {"size": 2})
+    first.put("a", {"size": 3})
+    first.delete("b")
+    with path.open("a") as file:
+        file.write('["c",{"half')  # of a process that was killed as it wrote
+    for _ in range(2):
+        assert FileShelf(path).items() == [("a", {"size": 3})]
 
 
 async def test_a_cancelled_caller_goes_on_only_when_the_thread_has_ended() -> None:

@@ -18,7 +18,6 @@ from covey.model.pool import FoundVolume
 from covey.model.step import Step
 
 LONGEST_QUEUE = 100_000  # messages to a leader that does not read: then the stream is ended, and begins anew with all that counts
-CONSOLE_TAIL = 2000
 log = structlog.get_logger()
 
 
@@ -119,6 +118,3 @@ class Agent:
             problems.append(str(error))
         images = await self.host.images.images()
         return Inventory(domains, tuple(volumes), images, networks, await self.host.guests.seeds(), tuple(problems))
-
-    def console_tail(self, instance: str) -> str:
-        return self.host.guests.console_tail(instance, CONSOLE_TAIL).decode(errors="replace")

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx2
 import structlog
-from websockets.asyncio.client import unix_connect
-from websockets.exceptions import WebSocketException
+from websockets.asyncio.client import ClientConnection, unix_connect
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, WebSocketException
 
 from covey.base.clock import Clock
 from covey.base.errors import CoveyError, Unavailable, from_json
@@ -162,27 +162,63 @@ class Link:
     async def inventory(self, charge: Charge) -> Inventory:
         return codec.decode(Inventory, _checked(await self._ask("POST", "/inventory", charge, INVENTORY_TIMEOUT_S)))
 
-    async def console_tail(self, instance: str) -> str:
+    async def console_log(self, instance: str, size: int) -> bytes:
+        """The last `size` bytes at most that a guest printed. Raises Unavailable."""
         try:
-            answer = await self._client.get(f"/console/{instance}/tail")
-            return answer.text if answer.status_code == 200 else ""
-        except (httpx2.HTTPError, OSError):
-            return ""
+            answer = await self._client.get(f"/console/{instance}/log", params={"bytes": size})
+        except (httpx2.HTTPError, OSError) as error:
+            raise self._silent(error) from error
+        if answer.status_code != 200:
+            _checked(answer)
+        return answer.content
 
     async def _ask(self, method: str, path: str, charge: Charge, timeout_s: float = REQUEST_TIMEOUT_S) -> httpx2.Response:
         try:
             return await self._client.request(method, path, content=json.dumps(codec.encode(charge)), timeout=timeout_s)
         except (httpx2.HTTPError, OSError) as error:
-            raise Unavailable(f"its agent does not answer: {error or type(error).__name__}", f"node {self.node}") from error
+            raise self._silent(error) from error
+
+    def _silent(self, error: Exception) -> Unavailable:
+        return Unavailable(
+            f"its agent does not answer: {str(error) or type(error).__name__}", f"node {self.node}", "see: covey status"
+        )
 
     @contextlib.asynccontextmanager
-    async def console(self, instance: str) -> AsyncIterator[Any]:
-        """A WebSocket to a guest's console. Raises Unavailable."""
+    async def console(self, instance: str) -> AsyncIterator[Terminal]:
+        """A session on a guest's console. Raises Unavailable."""
         try:
-            async with unix_connect(str(self._socket), f"ws://agent/console/{instance}", max_size=None, proxy=None) as socket:
-                yield socket
+            socket = await unix_connect(str(self._socket), f"ws://agent/console/{instance}", max_size=None, compression=None)
         except (OSError, WebSocketException) as error:
-            raise Unavailable(f"the console cannot be had: {error}", f"instance {instance}") from error
+            raise self._silent(error) from error
+        terminal = Terminal(socket, instance)
+        try:
+            yield terminal
+        finally:
+            await socket.close()
+
+
+class Terminal:
+    """One person's session on a guest's serial console, over the agent."""
+
+    def __init__(self, socket: ClientConnection, instance: str) -> None:
+        self._socket = socket
+        self._instance = instance
+
+    async def read(self) -> bytes:
+        """The next piece of output, b"" when the guest's run has ended. Raises Unavailable when the console cannot be had."""
+        try:
+            return await self._socket.recv(decode=False)
+        except ConnectionClosedOK:
+            return b""
+        except ConnectionClosed as closed:
+            why = closed.rcvd.reason if closed.rcvd else "the agent went away"
+            raise Unavailable(why, f"instance {self._instance}", "attach again when it runs") from closed
+
+    async def write(self, data: bytes) -> None:
+        try:
+            await self._socket.send(data)
+        except ConnectionClosed as closed:
+            raise Unavailable("its console is closed", f"instance {self._instance}", "attach again when it runs") from closed
 
 
 def _checked(answer: httpx2.Response) -> Any:

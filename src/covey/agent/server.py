@@ -1,7 +1,7 @@
 """The agent's door: HTTP over a unix socket of the machine, for its own root only.
 
 PUT /orders (many at once; answers at once), POST /acknowledge, PUT /charge, POST /inventory, GET /hello, GET /stream (a JSON message a
-line, for ever), GET /console/ID/tail and WebSocket /console/ID.
+line, for ever), GET /console/ID/log and WebSocket /console/ID.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -51,8 +51,10 @@ def make_app(agent: Agent) -> Starlette:
 
         return StreamingResponse(lines(), media_type="application/x-ndjson")
 
-    async def console_tail(request: Request) -> Response:
-        return PlainTextResponse(agent.console_tail(check_uuid(request.path_params["instance"])))
+    async def console_log(request: Request) -> Response:
+        size = int(request.query_params.get("bytes", "0"))
+        log = agent.host.guests.console_tail(check_uuid(request.path_params["instance"]), size)
+        return Response(log, media_type="application/octet-stream")
 
     async def console(socket: WebSocket) -> None:
         await socket.accept()
@@ -71,7 +73,7 @@ def make_app(agent: Agent) -> Starlette:
             Route("/charge", put_charge, methods=["PUT"]),
             Route("/inventory", inventory, methods=["POST"]),
             Route("/stream", stream),
-            Route("/console/{instance}/tail", console_tail),
+            Route("/console/{instance}/log", console_log),
             WebSocketRoute("/console/{instance}", console),
         ],
         exception_handlers={CoveyError: _refuse, ValueError: _refuse},

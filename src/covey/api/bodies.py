@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, Generic, TypeVar
@@ -70,12 +70,14 @@ def _bad_input(error: pydantic.ValidationError, model: type[BaseModel]) -> BadIn
     return BadInput(first["msg"][:1].lower() + first["msg"][1:], where)
 
 
-def body_of(request: type[R], *elsewhere: str) -> Body[R]:
-    """`elsewhere` are fields that come from the path. `_at` fields are text outside and seconds within."""
+def body_of(request: type[R], elsewhere: Iterable[str] = (), partial: Iterable[str] = ()) -> Body[R]:
+    """`elsewhere` are fields that come from the path; `partial` ones are left as dicts of what was given. `_at` fields are text
+    outside and seconds within."""
     left_out = OWN | set(elsewhere)
     own = [field for field in fields(request) if field.name not in left_out]
     model = _model(typing.cast(Any, request), tuple(field.name for field in own))
-    return Body(request, model, _conversions(request, own))
+    conversions = _conversions(request, own) | dict.fromkeys(partial, _given)
+    return Body(request, model, conversions)
 
 
 @cache
@@ -128,6 +130,10 @@ def _conversions(cls: type, own: list[Field[Any]]) -> dict[str, Convert]:
     return {name: convert for name, convert in found.items() if convert}
 
 
+def _given(model: BaseModel) -> dict[str, Any]:
+    return {name: getattr(model, name) for name in model.model_fields_set}
+
+
 def _conversion(name: str, hint: Any) -> Convert | None:
     """What turns a parsed value into the dataclass's own; None when it is that already."""
     if hint is float and name.endswith("_at"):
@@ -139,7 +145,7 @@ def _conversion(name: str, hint: Any) -> Convert | None:
         inner = _conversion(name, arguments[0])
         return tuple if inner is None else lambda values: tuple(inner(value) for value in values)
     if is_dataclass(hint):
-        return lambda model: typing.cast(Any, hint)(**{field: getattr(model, field) for field in model.model_fields_set})
+        return lambda model: typing.cast(Any, hint)(**_given(model))
     return None
 
 

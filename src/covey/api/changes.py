@@ -47,13 +47,14 @@ def change(
     in_path: Mapping[str, str] | None = None,
     target: str = "",
     complete: Complete | None = None,
+    partial: tuple[str, ...] = (),
     answer: type[BaseModel] = JobDocument,
     example: Any = None,
 ) -> Operation:
     """A request as an operation. `in_path` says which of its fields each part of the path gives; `target` is the collection that
-    If-Match is about; `complete` makes further values from those of the body."""
+    If-Match is about; `complete` makes further values from those of the body, in which `partial` fields are dicts."""
     parts = dict(in_path or {})
-    body = body_of(request, *parts.values())
+    body = body_of(request, parts.values(), partial)
     has_body = method != "DELETE" and bool(body.model.model_fields)
     headers = (KEY, IF_MATCH) if target else (KEY,)
 
@@ -76,7 +77,7 @@ def change(
         path,
         id,
         summary,
-        None,
+        request.kind,
         handle,
         {202: answer, 200: PlanDocument},
         (DRY_RUN, REASON, AFTER_JOBS, EXPECT),

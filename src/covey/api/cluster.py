@@ -86,6 +86,7 @@ OPERATIONS = (
         ModifyCluster,
         target="cluster",
         complete=_with_present_defaults,
+        partial=("defaults",),
         example={"defaults": {"memory": 2147483648}},
     ),
     Operation(

@@ -140,14 +140,14 @@ Handle = Callable[[Call], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`id` is the operationId, `permission` what the caller needs (None: the service looks). `answers` are the models of good answers by
+    """`id` is the operationId, `permission` what the caller needs. `answers` are the models of good answers by
     status, `errors` the statuses of bad ones beyond those that any operation has. `media_type` is that of good answers."""
 
     method: str
     path: str
     id: str
     summary: str
-    permission: str | None
+    permission: str
     handle: Handle
     answers: Mapping[int, type[BaseModel] | None]
     query: tuple[Parameter, ...] = ()
@@ -192,8 +192,7 @@ def endpoint(operation: Operation, context: Context) -> Callable[[Request], Awai
         scope = request.scope
         try:
             principal: Principal = scope["covey.principal"]
-            if permission:
-                check_allowed(principal, permission)
+            check_allowed(principal, permission)
             query = parse_query(scope["query_string"])
             return await handle(Call(inside, submissions, listings, principal, request, scope["path_params"], query))
         except CoveyError as error:

@@ -13,7 +13,7 @@ from covey.base.units import humane_duration
 from covey.cli.session import Session
 from covey.cli.text import complain, plural, printable, say, tell
 from covey.cli.verbs import Manner
-from covey.cli.watch import WAITS_FOR, Watch, ending, step_title, tell_ending, width_of
+from covey.cli.watch import WAITS_FOR, Watch, because_lines, ending, step_title, tell_ending, width_of
 
 if TYPE_CHECKING:
     from covey.client.client import Change, Client, Terms
@@ -75,16 +75,22 @@ def carry_out_many(session: Session, tasks: Sequence[Task], noun: str, manner: M
     return submit_many(client, [(task, terms_of(manner, digests.get(task.name, ""))) for task in tasks], manner)
 
 
-def submit_many(client: Client, tasks: Sequence[tuple[Task, Terms]], manner: Manner) -> int:
-    """Hand all in, then wait for each, with one line each. One that is refused does not stop the others."""
+def submit_many(client: Client, tasks: Sequence[tuple[Task, Terms]], manner: Manner, stop: bool = False) -> int:
+    """Hand all in, then wait for each, with one line each. One that is refused does not hinder the others, unless it is to `stop`
+    those behind it."""
     status = 0
     jobs: list[Job] = []
-    for task, terms in tasks:
+    for position, (task, terms) in enumerate(tasks, 1):
         try:
             jobs.append(client.submit(task.change, terms))
         except CoveyError as error:
             tell(error)
             status = 1
+            if stop:
+                complain(
+                    f"{len(jobs)} of {len(tasks)} were handed in; {task.name} and {len(tasks) - position} behind it were not"
+                )
+                break
     if manner.no_wait:
         for job in jobs:
             print(job["id"])
@@ -153,8 +159,8 @@ def watch(client: Client, job: Job, manner: Manner) -> Job | None:
 def show_plan(plan: Plan) -> None:
     """The plan with its reasons and warnings, as --dry-run prints it."""
     say(f"plan: {plan['summary']}")
-    if plan["reasons"]:
-        say(f"  because: {'; '.join(plan['reasons'])}")
+    for line in because_lines(plan["reasons"]):
+        say(line)
     for step in plan["steps"]:
         say(f"  {step['number']:>2}  {step_title(step):<{width_of(plan['steps'])}}{_no_way_back(plan, step)}".rstrip())
     if not plan["steps"]:

@@ -115,12 +115,9 @@ def modify(session: Session, /, name: str | None, notes: str | None, manner: Man
     body: dict[str, Any] = {key: value for key, value in (("name", name), ("notes", notes)) if value is not None}
     asked = _asked(wishes)
     check(body or asked, BadInput("nothing is to be changed", "cluster modify", "say what: covey cluster modify --help"))
-    etag = ""
     if asked:
-        answer = session.client.answer("cluster")
-        etag = answer.etag
-        body["defaults"] = {**answer.json()["defaults"], **asked}
-    return carry_out(session, Change("PATCH", "/v1/cluster", body, etag), manner)
+        body["defaults"] = asked
+    return carry_out(session, Change("PATCH", "/v1/cluster", body), manner)
 
 
 @command.command(
@@ -130,11 +127,17 @@ def modify(session: Session, /, name: str | None, notes: str | None, manner: Man
 )
 @click.option("--fix", is_flag=True, help="Mend what can be mended without losing anything in use.")
 @click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
-@changes
+@click.option("-n", "--dry-run", is_flag=True, help="With --fix: say what would be mended and change nothing.")
+@click.option("-y", "--yes", is_flag=True, help="With --fix: do not ask.")
+@click.option("--no-wait", is_flag=True, help="With --fix: print the jobs' numbers and do not wait for them.")
+@click.option("--wait-timeout", type=DURATION, help="With --fix: wait at most so long (exit 5); the jobs go on.")
 @click.pass_obj
-def verify(session: Session, /, fix: bool, as_json: bool, manner: Manner) -> int:
+def verify(
+    session: Session, /, fix: bool, as_json: bool, dry_run: bool, yes: bool, no_wait: bool, wait_timeout: float | None
+) -> int:
     """Compare what every node has with the records. Exits with 4 when something is wrong."""
     check(not (fix and as_json), BadInput("either mend or list", "--json", "leave one out"))
+    manner = Manner(dry_run, yes, quiet=False, reason="", after=(), no_wait=no_wait, wait_s=wait_timeout)
     if fix and not manner.dry_run:
         check_can_ask(manner)
     found = session.client.verify()

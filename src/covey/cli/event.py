@@ -14,10 +14,10 @@ import click
 from covey.base.clock import render_time
 from covey.base.errors import BadInput, check, require
 from covey.base.units import parse_duration
-from covey.cli.lists import choose, fields_of, names_of, show_items
+from covey.cli.lists import choose, names_of, show_items
 from covey.cli.session import Session
-from covey.cli.text import Column, complain, plain, table, timed
-from covey.cli.verbs import Look, Noun, lists
+from covey.cli.text import Column, complain, plain, plural, table, timed
+from covey.cli.verbs import Look, Noun, Number, lists
 
 COLUMNS = (
     timed("at", "at"),
@@ -28,7 +28,7 @@ COLUMNS = (
     plain("cursor"),
 )
 SHOWN = ("at", "text")
-_TERM = re.compile(r"(at|text|kind|object|job|cursor)(!?=)(.*)", re.DOTALL)
+_TERM = re.compile(r"(text|kind|object|job)(!?=)(.*)", re.DOTALL)
 
 
 @click.group(cls=Noun)
@@ -46,20 +46,21 @@ def command() -> None:
 )
 @lists(*names_of(COLUMNS))
 @click.option("--since", metavar="AGO|TIME|CURSOR", default="1h", help="From when on: 2h, a time, or a cursor. [1h]")
+@click.option("--limit", type=Number(1, 20_000), default=1000, help="The latest so many at most. [1000]")
 @click.option("--follow", is_flag=True, help="Go on with what happens from now on, until Ctrl-C.")
 @click.pass_obj
-def list_(session: Session, /, look: Look, since: str, follow: bool) -> None:
+def list_(session: Session, /, look: Look, since: str, limit: int, follow: bool) -> None:
     """Events, the oldest first. The filter takes FIELD=GLOB and FIELD!=GLOB here."""
     matches = parse_filter(look.filter)
     chosen = choose(COLUMNS, look, SHOWN)
     check(not (follow and look.json), BadInput("a JSON list must end", "--follow", "leave out --json"))
-    found = session.client.events(_moment(since))
-    items = [item for item in found.items if matches(item)]
+    items, at = session.client.events(_moment(since), look.filter, limit)
     if not follow:
-        show_items(items, found.at, look, chosen, "event")
+        more = f"the latest {plural(limit, 'event')}; more: --limit"
+        show_items(items, at, look, chosen, "event", (lambda shown: more) if len(items) == limit else None)
         return
     try:
-        _follow(session, look, chosen, items, found.items[-1]["cursor"] if found.items else "", matches)
+        _follow(session, look, chosen, items, matches)
     except KeyboardInterrupt:
         return
 
@@ -69,15 +70,14 @@ def _follow(
     look: Look,
     columns: list[Column],
     items: list[dict[str, Any]],
-    cursor: str,
     matches: Callable[[dict[str, Any]], bool],
 ) -> None:
     if items:
         print("\n".join(table(columns, items, 0.0, look.header)), flush=True)
-    for event in session.client.follow_events(cursor):
+    for event in session.client.follow_events(items[-1]["cursor"] if items else ""):
         if event.name == "reset":
             complain("some events were missed: they are no longer kept", "covey event list --since 1d")
-        elif fields_of(columns) and matches(event.data):
+        elif matches(event.data):
             print(table(columns, [event.data], 0.0, header=False)[0])
             sys.stdout.flush()
 
@@ -95,12 +95,13 @@ def _moment(text: str) -> str:
 
 
 def parse_filter(text: str) -> Callable[[dict[str, Any]], bool]:
-    """Whether an event matches every FIELD=GLOB and FIELD!=GLOB of the text. Raises BadInput."""
+    """Whether an event matches every FIELD=GLOB and FIELD!=GLOB of the text, as the server does for lists; its stream knows no filter.
+    Raises BadInput."""
     terms: list[tuple[str, bool, str]] = []
     for word in text.split():
         term = require(
             _TERM.fullmatch(word),
-            BadInput(f"{word!r} cannot be understood", "--filter", "FIELD=GLOB; fields: at, text, kind, object, job, cursor"),
+            BadInput(f"{word!r} cannot be understood", "--filter", "FIELD=GLOB or FIELD!=GLOB; fields: kind, object, text, job"),
         )
         terms.append((term[1], term[2] == "=", term[3]))
     return lambda event: all(fnmatchcase(str(event.get(field) or ""), glob) is wanted for field, wanted, glob in terms)

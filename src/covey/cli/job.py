@@ -12,9 +12,9 @@ from covey.cli.change import GOES_ON, follow
 from covey.cli.change import watch as watch_job
 from covey.cli.lists import choose, names_of, show_items, show_json
 from covey.cli.session import Session
-from covey.cli.text import Column, plain, plural, printable, say, since, timed
+from covey.cli.text import Column, advice, plain, plural, printable, say, since, timed
 from covey.cli.verbs import DURATION, JOB, Look, Manner, Noun, Number, lists
-from covey.cli.watch import blocked_line, elapsed, ending, heading, step_line, tell_ending, waiting_line, width_of
+from covey.cli.watch import because_lines, blocked_line, elapsed, ending, heading, step_line, tell_ending, waiting_line, width_of
 
 if TYPE_CHECKING:
     from covey.client.documents import Job
@@ -84,8 +84,8 @@ def info(session: Session, /, job: int, log: bool, as_json: bool) -> None:
         say(f'  reason: "{found["reason"]}"')
     if found.get("after"):
         say(f"  after: job {', '.join(map(str, found['after']))}")
-    if found.get("reasons"):
-        say(f"  because: {'; '.join(found['reasons'])}")
+    for line in because_lines(found.get("reasons", [])):
+        say(line)
     for warning in found.get("warnings", []):
         say(f"  warning: {warning}")
     for step in found.get("steps", []):
@@ -97,7 +97,7 @@ def info(session: Session, /, job: int, log: bool, as_json: bool) -> None:
         sentence, hint = ending(found)
         say(sentence)
         if hint:
-            say(f"  try: {hint}")
+            say(f"  {advice(hint)}")
     if log:
         for line in str(found.get("log") or "it said nothing").splitlines():
             print(printable(line))

@@ -26,7 +26,12 @@ def tell(error: CoveyError) -> None:
 
 def complain(sentence: str, hint: str = "") -> None:
     sys.stdout.flush()
-    print(printable(sentence) + (f"\n  try: {printable(hint)}" if hint else ""), file=sys.stderr, flush=True)
+    print(printable(sentence) + (f"\n  {printable(advice(hint))}" if hint else ""), file=sys.stderr, flush=True)
+
+
+def advice(hint: str) -> str:
+    """A hint as it is shown: what to try, or where to look."""
+    return hint if hint.startswith("see: ") else f"try: {hint}"
 
 
 def say(line: str = "") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from covey.cli.text import complain, printable, say, seconds_of
@@ -39,6 +40,11 @@ def step_title(step: Any) -> str:
 
 def width_of(steps: Any) -> int:
     return min(54, max((len(step_title(step)) for step in steps), default=0))
+
+
+def because_lines(reasons: Sequence[str]) -> list[str]:
+    """The reasons of a plan, a line each."""
+    return [f"  {'because:' if number == 0 else '':<8} {reason}" for number, reason in enumerate(reasons)]
 
 
 def waiting_line(job: Job) -> str:
@@ -107,8 +113,8 @@ class Watch:
         self._say_once(heading(job))
         if job["state"] == "queued":
             self._say_once(blocked_line(job))
-        if job.get("reasons"):
-            self._say_once(f"  because: {'; '.join(job['reasons'])}")
+        for line in because_lines(job.get("reasons", [])):
+            self._say_once(line)
         for warning in job.get("warnings", []):
             self._say_once(f"  warning: {warning}")
         width = width_of(job.get("steps", []))

@@ -29,7 +29,6 @@ class Change:
     method: str
     path: str
     body: Mapping[str, Any] | None = None
-    etag: str = ""  # of the document it was made from; the server refuses when that has changed since
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +89,6 @@ class Client:
         return job
 
     def _send(self, change: Change, query: Mapping[str, object], headers: Mapping[str, str]) -> Answer:
-        if change.etag:
-            headers = {**headers, "If-Match": change.etag}
         return self.connection.request(change.method, change.path, query=query, body=change.body, headers=headers)
 
     def verify(self) -> Verification:
@@ -154,9 +151,9 @@ class Client:
             lost.once_more(Unavailable("it ends every stream", str(self.connection.door), "see its log"), deadline)
 
     # --- events --------------------------------------------------------------------------------------------------------------------
-    def events(self, since: str = "", most: int | None = None) -> Listing:
-        """What happened since a time (RFC 3339) or after a cursor, oldest first."""
-        answer = self.answer("events", query={"since": since, "limit": most})
+    def events(self, since: str, filter: str, most: int) -> Listing:
+        """What happened since a time (RFC 3339) or after a cursor, oldest first; the latest `most` of it."""
+        answer = self.answer("events", query={"since": since, "filter": filter, "limit": most})
         return Listing(answer.json()["items"], time.time() if answer.at is None else answer.at)
 
     def follow_events(self, last: str = "") -> Iterator[ServerEvent]:

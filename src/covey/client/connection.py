@@ -35,10 +35,6 @@ class Answer(NamedTuple):
             raise Unavailable("the server's answer is not understood", "covey", "is this Covey's address?") from error
 
     @property
-    def etag(self) -> str:
-        return self.headers.get("ETag", "")
-
-    @property
     def at(self) -> float | None:
         """When the server gave it, seconds since the epoch by its own clock; None when it does not say."""
         try:

@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from covey.agent.client import Link
+from covey.agent.client import Link, Terminal
 from covey.base.clock import Clock
 from covey.base.errors import CoveyError, Unavailable, require
 from covey.controller.hearing import Hearing
@@ -22,6 +21,7 @@ from covey.model.view import ClusterView
 from covey.store.feed import Changes, Feed
 
 UNKNOWN_NODE_PATIENCE_S = 1.0
+CONSOLE_TAIL = 2000  # bytes of a guest's last words, for an error message
 log = structlog.get_logger()
 
 
@@ -106,18 +106,24 @@ class Fleet:
             link.acknowledge(task)
 
     async def console_tail(self, node: str, instance: str) -> str:
-        link = self._by_node.get(node)
-        return await link.console_tail(instance) if link else ""
+        try:
+            return (await self.console_log(node, instance, CONSOLE_TAIL)).decode(errors="replace")
+        except CoveyError:
+            return ""  # the job's end must not depend on it
+
+    async def console_log(self, node: str, instance: str, size: int) -> bytes:
+        """The last `size` bytes at most that a guest printed. Raises Unavailable."""
+        return await self._link(node).console_log(instance, size)
 
     async def inventory(self, node: str) -> Inventory:
         """Everything of Covey's on a node. Raises Unavailable."""
         return await self._link(node).inventory(charge_of(self._feed.view))
 
     @contextlib.asynccontextmanager
-    async def console(self, node: str, instance: str) -> AsyncIterator[Any]:
-        """A WebSocket to a guest's console. Raises Unavailable."""
-        async with self._link(node).console(instance) as socket:
-            yield socket
+    async def console(self, node: str, instance: str) -> AsyncIterator[Terminal]:
+        """A session on a guest's console. Raises Unavailable."""
+        async with self._link(node).console(instance) as terminal:
+            yield terminal
 
     def _link(self, node: str) -> Link:
         record = self._feed.view.find("node", node)

@@ -24,6 +24,7 @@ from covey.model.view import ClusterView
 from covey.store.feed import Changes, Feed
 from covey.store.protocol import LARGEST_REQUEST, Delete, Op, Store, Unchanged, Unmet, absent
 
+NODE_PATIENCE_S = 30.0  # how long a job waits for the agent of a node that it needs
 AT_ONCE = 64  # jobs planned between two looks at the world
 LARGEST_JOB = 250_000  # bytes of a job as submitted: its parts are repeated in its plan and its records, and all go in one transaction
 LARGEST_BEGIN = LARGEST_REQUEST - 150_000  # bytes of the transaction that begins a job: the one that ends it says a little more
@@ -59,6 +60,8 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._next = 1
+        self._began = clock.now()
+        self._retrying: asyncio.Task[None] | None = None
         self._recovered = asyncio.Event()  # before that the next number is not known
         self._deposed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -74,9 +77,10 @@ class Engine:
                 await self._schedule()
         finally:
             self._feed.ignore(self._on_change)
-            for task in self._tasks:
+            tasks = [*self._tasks, *([self._retrying] if self._retrying else [])]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _until_woken(self) -> None:
         waiter: asyncio.Future[Any] = asyncio.ensure_future(self._wake.wait())
@@ -175,6 +179,12 @@ class Engine:
                 continue
             try:
                 plan = self._planned(view, job)
+            except Unavailable as error:  # after a restart agents answer a moment later than the queue is read
+                if now < max(job.created_at, self._began) + NODE_PATIENCE_S:
+                    self._retry_soon()
+                    continue
+                commits.append(self._end_queued(job, "failed", error))
+                continue
             except CoveyError as error:
                 commits.append(self._end_queued(job, "failed", error))
                 continue
@@ -186,9 +196,19 @@ class Engine:
             self._blocked.pop(job.id, None)
             self._busy.take(job.id, plan.uses)
             commits.append(self._commit(job, plan, view))
-            view = self._as_if(view, job, plan)
+            view = as_if(view, job, plan)
         if commits:
             await asyncio.gather(*commits)
+
+    def _retry_soon(self) -> None:
+        """Look at the queue again in a moment, even if nothing changes."""
+        if self._retrying is None or self._retrying.done():
+
+            async def wake() -> None:
+                await self._clock.sleep(1.0)
+                self._wake.set()
+
+            self._retrying = asyncio.create_task(wake())
 
     def _planned(self, view: ClusterView, job: Job) -> Plan:
         """Raises what the planner raises, and Refused when the plan is not the one that was shown (P2)."""
@@ -226,16 +246,6 @@ class Engine:
     async def _ended_state(self, id: int) -> str:
         entry = await self._ledger.read(history_key(id))
         return records.ended_from_bytes(entry.value).job.state if entry else "is not known"
-
-    def _as_if(self, view: ClusterView, job: Job, plan: Plan) -> ClusterView:
-        """The view with this plan's claims and first writes counted, for the next to be planned."""
-        changes: Changes = [(w.key, None if w.record is None else records.decoded(w.key, w.record)) for w in plan.begin]
-        if plan.claims:
-            record = PlanRecord(job.id, plan)
-            changes.append((records.key_of(record), record))
-        if not plan.steps:
-            changes += [(w.key, None if w.record is None else records.decoded(w.key, w.record)) for w in plan.success]
-        return view.apply(changes, view.revision, written=0) if changes else view
 
     async def _commit(self, job: Job, plan: Plan, view: ClusterView) -> None:
         """Plan, claims and first writes in one transaction (P1); a plan without steps is over with it."""
@@ -353,3 +363,14 @@ def _check_size(ops: list[Op], job: Job) -> None:
     """Raises BadInput for a plan that could be begun, but perhaps not ended."""
     size = sum(len(op.value) for op in ops if not isinstance(op, Delete))
     check(size <= LARGEST_BEGIN, BadInput(f"a plan of {size} bytes is too large", job, "shorten its notes, keys or scripts"))
+
+
+def as_if(view: ClusterView, job: Job, plan: Plan) -> ClusterView:
+    """The view with this plan's claims and first writes counted, for the next to be planned."""
+    changes: Changes = [(w.key, None if w.record is None else records.decoded(w.key, w.record)) for w in plan.begin]
+    if plan.claims:
+        record = PlanRecord(job.id, plan)
+        changes.append((records.key_of(record), record))
+    if not plan.steps:
+        changes += [(w.key, None if w.record is None else records.decoded(w.key, w.record)) for w in plan.success]
+    return view.apply(changes, view.revision, written=0) if changes else view

@@ -1,6 +1,6 @@
 """Where a fake host keeps what it pretends to have: small JSON objects by key.
 
-A fake that stands on a DirectoryShelf survives the death of the agent's process, as a real disk or a real guest does;
+A fake that stands on a FileShelf survives the death of the agent's process, as a real disk or a real guest does;
 one on a MemoryShelf lives as long as the object.
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, unquote
 
 Thing = dict[str, Any]  # plain JSON
 
@@ -51,36 +51,48 @@ class MemoryShelf:
         return [(key, _parse(text)) for key, text in sorted(self._texts.items()) if key.startswith(prefix)]
 
 
-class DirectoryShelf:
-    """A shelf of one small file a thing. A killed process leaves each thing old or new; a power cut may lose some (no
-    fsync: a fake does not claim to outlive the machine). One process at a time writes it."""
+class FileShelf:
+    """A shelf in one file of JSON lines, the last word on a key counts: `[key, thing]`, or `[key]` for what is gone. A killed process
+    leaves each thing old or new; a power cut may lose some (no fsync: a fake does not claim to outlive the machine). One process at a
+    time writes it."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path) -> None:
+        self._texts: dict[str, str] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            self._load(path.read_text())
+        self._rewrite(path)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._file)
 
     def get(self, key: str) -> Thing | None:
-        try:
-            return _parse(self._path(key).read_text())
-        except FileNotFoundError:
-            return None
+        text = self._texts.get(key)
+        return None if text is None else _parse(text)
 
     def put(self, key: str, thing: Thing) -> None:
-        path = self._path(key)
-        temporary = f"{path}.new"
-        with open(temporary, "w", encoding="utf-8") as file:  # noqa: PTH123  (half the time of pathlib's)
-            file.write(json.dumps(thing))
-        os.rename(temporary, path)  # noqa: PTH104
+        text = json.dumps(thing)
+        os.write(self._file, f"[{json.dumps(key)},{text}]\n".encode())
+        self._texts[key] = text
 
     def delete(self, key: str) -> None:
-        self._path(key).unlink(missing_ok=True)
+        if self._texts.pop(key, None) is not None:
+            os.write(self._file, f"[{json.dumps(key)}]\n".encode())
 
     def items(self, prefix: str = "") -> list[tuple[str, Thing]]:
-        keys = sorted(unquote(path.name.removesuffix(".json")) for path in self._directory.glob("*.json"))
-        return [(key, thing) for key in keys if key.startswith(prefix) and (thing := self.get(key)) is not None]
+        return [(key, _parse(text)) for key, text in sorted(self._texts.items()) if key.startswith(prefix)]
 
-    def _path(self, key: str) -> Path:
-        return self._directory / f"{quote(key, safe='')}.json"
+    def _load(self, text: str) -> None:
+        whole, _, _ = text.rpartition("\n")  # a line without an end is of a process that was killed as it wrote it
+        for line in whole.splitlines():
+            key, *thing = json.loads(line)
+            self._texts.pop(key, None)
+            if thing:
+                self._texts[key] = json.dumps(thing[0])
+
+    def _rewrite(self, path: Path) -> None:
+        temporary = path.with_name(f"{path.name}.new")
+        temporary.write_text("".join(f"[{json.dumps(key)},{text}]\n" for key, text in self._texts.items()))
+        temporary.rename(path)
 
 
 def _parse(text: str) -> Thing:

@@ -147,8 +147,8 @@ def _scalar(wanted: type) -> Transform:
 
 
 def _decode_member(known: dict[str, type], value: Any) -> Any:
-    kind = value.get("kind")
-    if kind not in known:
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind not in known:
         raise BadInput(f"the kind {kind!r} is not known to this release", "", "upgrade this machine")
     return _class_decoder(known[kind])(value)
 

@@ -228,9 +228,9 @@ class _Edit:
     def _index_instance(self, old: Instance | None, new: Instance | None) -> None:
         if old is None or new is None or old.nics != new.nics:
             for nic in old.nics if old else ():
-                self._macs().pop(nic.mac, None)
+                _give_up(self._macs(), nic.mac, old)
                 if nic.address:
-                    self._own(self.addresses, nic.network, "addresses").pop(nic.address, None)
+                    _give_up(self._own(self.addresses, nic.network, "addresses"), nic.address, old)
             owner = new.id if new else ""
             for nic in new.nics if new else ():
                 self._macs()[nic.mac] = owner
@@ -254,3 +254,9 @@ class _Edit:
         if self.macs is None:
             self.macs = dict(self.view.macs)
         return self.macs
+
+
+def _give_up(owners: dict[str, str], thing: str, owner: Instance | None) -> None:
+    """`thing` is its owner's no more, unless another record of the same revision took it over before."""
+    if owner and owners.get(thing) == owner.id:
+        del owners[thing]

@@ -120,8 +120,12 @@ class Query:
         return not self.filter.terms and not self.fields
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def dumps(document: object) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()
+    """Compact JSON, in ASCII."""
+    return _encode(document).encode()
 
 
 @dataclass(slots=True)

@@ -81,6 +81,7 @@ class Submissions:
         for _ in range(TRIES):
             use, unchanged = await self._keys.find(place, digest)
             if use:
+                await self._inside.view_at(unchanged.revision)
                 return Taken(use.job)
             self._check_possible(completed, options)
             compare = (unchanged, *self._compared(options))

@@ -66,9 +66,11 @@ class _Work:
     checks: int = 0
 
     def is_settled(self, collection: str, id: str) -> bool:
-        return f"{collection}/{id}" not in self.busy and self.before.revision_of(collection, id) == self.after.revision_of(
-            collection, id
-        )
+        """Whether nobody is at the object, and nobody was meanwhile. Volumes have no record of their own."""
+        if f"{collection}/{id}" in self.busy:
+            return False
+        is_record = collection in self.after.collections
+        return not is_record or self.before.revision_of(collection, id) == self.after.revision_of(collection, id)
 
     def find(
         self, key: str, severity: str, object: object, name: str, what: str, why: str, fix: str, request: Request | None = None

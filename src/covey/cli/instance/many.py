@@ -49,7 +49,7 @@ def add_many(session: Session, file: str, manner: Manner) -> int:
         return 0
     if not manner.quiet and not manner.no_wait:
         say(f"{plural(len(tasks), 'instance')} to add")
-    return submit_many(client, [(task, Terms(manner.reason, manner.after)) for task in tasks], manner)
+    return submit_many(client, [(task, Terms(manner.reason, manner.after)) for task in tasks], manner, stop=True)
 
 
 def read_entries(file: str) -> Iterator[Entry]:

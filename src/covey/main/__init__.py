@@ -1,0 +1,92 @@
+"""The one place that wires all this together: `covey up`, and the two programs that it keeps running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from covey.base.errors import Refused, check
+from covey.main.layout import Choices, Layout, parse_address, prepare
+
+STOP_WITHIN_S = 15.0
+
+
+def up(state: str, hosts: str = "real", netns: str = "", listen: str = "") -> int:
+    """Run all of Covey in the foreground until interrupted; guests run on afterwards. Returns the exit status.
+    Raises Refused or BadInput when it cannot begin."""
+    choices = Choices(Path(state).absolute(), hosts, netns, listen)
+    check(
+        os.geteuid() == 0 or hosts == "fake",
+        Refused("Covey must run as root", "covey up", "use sudo, or try it with --hosts fake"),
+    )
+    if listen:
+        parse_address(listen)
+    prepare(Layout(choices.state))
+    with _alone(choices.state):
+        return asyncio.run(_supervise(choices))
+
+
+@contextlib.contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Hold the state directory's lock. Raises Refused while another covey has it."""
+    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Refused("another covey runs on this state directory", str(state), "end that one, or use another --state") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def _supervise(choices: Choices) -> int:
+    """Keep agent and controller running; whichever dies is started again, and neither takes guests with it."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as group:
+        programs = [group.create_task(_keep_running(program, choices, stop)) for program in ("agent", "controller")]
+        print(f"covey runs with its state in {choices.state} (Ctrl-C ends it; guests run on)", file=sys.stderr, flush=True)
+    return max(task.result() for task in programs)
+
+
+async def _keep_running(program: str, choices: Choices, stop: asyncio.Event) -> int:
+    """Returns 0 once stopped, or the program's status when it refuses to begin (2: what was asked for is wrong)."""
+    pause = 0.2
+    while not stop.is_set():
+        began = asyncio.get_running_loop().time()
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "covey.main", program, *choices.arguments(), start_new_session=True
+        )
+        ended = asyncio.ensure_future(child.wait())
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not ended.done():
+            child.terminate()
+            try:
+                async with asyncio.timeout(STOP_WITHIN_S):
+                    await asyncio.shield(ended)
+            except TimeoutError:
+                child.kill()
+                await ended
+            return 0
+        if ended.result() == 2:
+            stop.set()
+            return 2
+        lived = asyncio.get_running_loop().time() - began
+        pause = 0.2 if lived > 10 else min(pause * 2, 10.0)
+        print(f"covey: the {program} ended with status {ended.result()}; starting it again", file=sys.stderr, flush=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await stop.wait()
+    return 0

@@ -1,0 +1,54 @@
+"""`python -m covey.main agent|controller`, as `covey up` starts them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from covey.base import log
+from covey.base.errors import CoveyError, Refused
+from covey.main.layout import Choices
+
+
+def main() -> None:
+    """`python -m covey.main agent|controller`, as `covey up` starts them."""
+    parser = argparse.ArgumentParser(prog="covey.main")
+    parser.add_argument("program", choices=("agent", "controller"))
+    for option in ("state", "hosts", "netns", "listen"):
+        parser.add_argument(f"--{option}", default="")
+    given = parser.parse_args()
+    log.configure(json=False)
+    gc.set_threshold(50_000, 20, 50)  # records are many, immutable and without cycles: looking through them often is time lost
+    choices = Choices(Path(given.state), given.hosts or "real", given.netns, given.listen)
+    program: Callable[[Choices], Awaitable[None]]
+    if given.program == "agent":  # imported one by one: neither needs the memory of the other
+        from covey.main.agent import run_agent as program
+    else:
+        from covey.main.controller import run_controller as program
+    try:
+        asyncio.run(_until_told(program(choices)))
+    except CoveyError as error:
+        print(
+            f"covey {given.program}: {error.object}: {error.what}" + (f"\n  try: {error.hint}" if error.hint else ""),
+            file=sys.stderr,
+        )
+        sys.exit(2 if isinstance(error, Refused) else 1)
+
+
+async def _until_told(program: Awaitable[None]) -> None:
+    """Run a program until it ends or SIGTERM comes, which cancels it."""
+    task = asyncio.ensure_future(program)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+if __name__ == "__main__":
+    main()

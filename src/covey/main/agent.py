@@ -1,0 +1,114 @@
+"""The agent's program."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import secrets
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from covey.agent.agent import Agent
+from covey.agent.server import make_app
+from covey.agent.tasks import EpochFile
+from covey.base.clock import SystemClock
+from covey.base.run import run
+from covey.host.guest.guests import FakeGuests, HostGuests
+from covey.host.host import Host
+from covey.host.hypervisor.fake import FakeHypervisor
+from covey.host.hypervisor.libvirt import LibvirtHypervisor
+from covey.host.hypervisor.private import QEMU_USER, ensure_private_libvirtd, private_files
+from covey.host.image.fake import FakeImages
+from covey.host.image.images import HostImages
+from covey.host.machine import FakeMachine, HostMachine
+from covey.host.network.bridge import HostNetworks
+from covey.host.network.fake import FakeNetworks
+from covey.host.shelf import FileShelf
+from covey.host.storage.diskless import DisklessStorage
+from covey.host.storage.fake import FakeStorage
+from covey.host.storage.file import FileStorage
+from covey.main.layout import Choices, Layout, node_id
+from covey.model.machine import Facts, Load
+from covey.model.node import Telemetry
+
+FAKE_MEMORY = 64 * 2**40  # bytes that a pretended machine has
+
+
+async def run_agent(choices: Choices) -> None:
+
+    layout = Layout(choices.state)
+    host, version = await (_fake_host(layout) if choices.hosts == "fake" else _real_host(layout, choices.netns))
+    about = Telemetry(0.0, hypervisor=version, pool_path=str(layout.pool))
+    agent = Agent(node_id(layout), host, secrets.token_hex(8), EpochFile(layout.agent / "epoch.json"), SystemClock(), about)
+    agent.start()
+    config = uvicorn.Config(
+        make_app(agent), log_config=None, access_log=False, lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=1
+    )
+
+    class Server(uvicorn.Server):
+        """Signals are ours to handle."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    server = Server(config)
+    try:
+        await server.serve(sockets=[_unix_socket(layout.agent_socket)])
+    finally:
+        await agent.close()
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    """A listening unix socket for its owner only. One that a killed process left is replaced; the caller holds a lock that keeps a
+    second process from here."""
+
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(mask)
+    return listener
+
+
+async def _real_host(layout: Layout, netns: str) -> tuple[Host, str]:
+    """The machine itself: its drivers, and the hypervisor's version."""
+
+    account = pwd.getpwnam(QEMU_USER)
+    owner = (account.pw_uid, account.pw_gid)
+    uri = await ensure_private_libvirtd(layout.state, netns)
+    version = (await run(["qemu-system-x86_64", "--version"], timeout_s=20)).text.splitlines()[0]
+    hypervisor = LibvirtHypervisor(
+        uri, layout.guests, files=private_files(layout.state), seed=lambda i: layout.seeds / f"{i}.iso"
+    )
+    host = Host(
+        HostMachine(),
+        {"file": FileStorage(owner), "diskless": DisklessStorage()},
+        HostImages(layout.images, owner),
+        hypervisor,
+        HostNetworks(netns or None),
+        HostGuests(hypervisor, layout.seeds, owner),
+    )
+    return host, version
+
+
+async def _fake_host(layout: Layout) -> tuple[Host, str]:
+    """A machine that only pretends; what it pretends to have survives this process."""
+
+    shelf = FileShelf(layout.fake)
+    hypervisor = FakeHypervisor(shelf, memory=None)
+    host = Host(
+        FakeMachine(Facts(64, FAKE_MEMORY, "pretended", "n1", "pretended", "pretended"), Load(FAKE_MEMORY, 0.0, 0.0, 1.0)),
+        {"file": FakeStorage(shelf), "diskless": DisklessStorage()},
+        FakeImages(shelf),
+        hypervisor,
+        FakeNetworks(shelf),
+        FakeGuests(hypervisor, shelf),
+    )
+    return host, "pretended"

@@ -1,0 +1,68 @@
+"""The controller's program."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+
+import structlog
+
+from covey.api.app import make_app
+from covey.api.listen import Address, listening
+from covey.base.clock import Clock, SystemClock
+from covey.base.tls import ensure_server_certificate
+from covey.controller.controller import Controller
+from covey.controller.events import EventLog
+from covey.main.layout import Choices, Layout, node_id, parse_address
+from covey.service.inside import Inside
+from covey.service.tally import Tally
+from covey.store.history import History
+from covey.store.sqlite import SqliteStore
+
+logger = structlog.get_logger()
+
+
+async def run_controller(choices: Choices) -> None:
+
+    layout = Layout(choices.state)
+    clock = SystemClock()
+    store = await SqliteStore.open(layout.store, clock)
+    try:
+        controller = await Controller.lead(store, clock, [layout.agent_socket], node_id(layout))
+        await controller.run(lambda: _serve(controller, store, clock, layout, choices.listen))
+    finally:
+        await store.close()
+
+
+async def _serve(controller: Controller, store: SqliteStore, clock: Clock, layout: Layout, listen: str) -> None:
+    """Keep the doors open."""
+
+    history = History(store)
+    await history.start()
+    events = EventLog(layout.events, controller.feed, history, clock)
+    await events.start()
+    inside = Inside(
+        controller.feed,
+        history,
+        controller.engine,
+        store,
+        clock,
+        controller.fleet,
+        events,
+        secrets.token_hex,
+        Tally(controller.feed, secrets.token_hex(4)),
+        lambda: store.reserve_used,
+    )
+    address = None
+    if listen:
+        host, port = parse_address(listen)
+        names = tuple(dict.fromkeys(("localhost", socket.gethostname(), host)))
+        address = Address(host, port, ensure_server_certificate(layout.tls, names))
+    try:
+        async with listening(make_app(inside), layout.api_socket, inside.closing, address) as port:
+            logger.info("the doors are open", socket=str(layout.api_socket), tls_port=port)
+            await asyncio.Event().wait()
+    finally:
+        await events.close()
+        await history.close()

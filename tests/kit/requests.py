@@ -1,0 +1,221 @@
+"""Requests drawn by hypothesis: well-formed ones about a small world, and ones with anything at all in their fields."""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from typing import Any
+
+from hypothesis import strategies as st
+
+from covey.model import codec
+from covey.model.cluster import Defaults
+from covey.model.request import Request
+from covey.model.requests.cluster import InitCluster, ModifyCluster
+from covey.model.requests.disk import AddDisk, GrowDisk, RemoveDisk
+from covey.model.requests.image import AddImage, BuildImage, RemoveImage
+from covey.model.requests.instance import (
+    AddInstance,
+    DiskWish,
+    ModifyInstance,
+    NicWish,
+    RebootInstance,
+    RemoveInstance,
+    ResetInstance,
+    StartInstance,
+    StopInstance,
+)
+from covey.model.requests.network import AddNetwork, RemoveNetwork
+from covey.model.requests.node import ModifyNode, PingNode
+from covey.model.requests.pool import AddPool, RemovePool
+from covey.model.requests.repair import RemoveOrphanDomain, RemoveOrphanImage, RemoveOrphanVolume, RepairInstance, RepairNetwork
+from covey.model.requests.token import AddToken, RemoveToken
+from tests.kit.builders import a_pool, a_volume, an_id
+
+GIB = 2**30
+INSTANCES = st.sampled_from(["web1", "web2", "web3"])
+SIZES = st.sampled_from([2**20, GIB + 1, 10 * GIB, 50 * GIB, 400 * GIB, 2**46])
+FORMATS = st.sampled_from(["", "qcow2", "raw"])
+POOLS = st.sampled_from(["", "default", "fast", "none", "nowhere"])
+NETWORKS = st.sampled_from(["", "lan", "tiny", "nowhere"])
+IMAGES = st.sampled_from(["", "debian-12", "unfinished", "nowhere"])
+ADDRESSES = st.sampled_from(["auto", "none", "10.77.0.1", "10.77.0.5", "10.77.0.10", "10.77.0.255", "10.9.9.9", "10.88.0.2"])
+MACS = st.sampled_from(["", "02:c0:7e:00:00:0a", "02-C0-7E-AA-BB-CC"])
+DURATIONS = st.sampled_from([None, 0.0, 5.0, 120.0])
+SEEDS = st.integers(0, 2**16).map(lambda number: f"{number:032x}")
+
+_DISKS = st.builds(DiskWish, size=SIZES, pool=POOLS, format=FORMATS)
+_FIRST = st.builds(DiskWish, size=st.just(0) | SIZES, pool=POOLS, format=FORMATS)
+_NICS = st.builds(NicWish, network=NETWORKS, mac=MACS, address=ADDRESSES)
+
+
+def _disks_of(image: str) -> st.SearchStrategy[tuple[DiskWish, ...] | None]:
+    first = _FIRST if image else _DISKS
+    return st.none() | st.tuples(first) | st.tuples(first, _DISKS) | st.just(())
+
+
+_ADD = IMAGES.flatmap(
+    lambda image: st.builds(
+        AddInstance,
+        name=st.sampled_from(["web1", "new1", "new2"]),
+        cpus=st.sampled_from([0, 1, 1024]),
+        memory=st.sampled_from([0, 16 * 2**20, GIB, 40 * GIB, 2**44]),
+        image=st.just(image),
+        iso=st.sampled_from(["", "debian-12"]),
+        disks=_disks_of(image),
+        nics=st.none() | st.lists(_NICS, max_size=3).map(tuple),
+        uuid=st.sampled_from(["", an_id("instance/web1"), an_id("instance/new"), an_id("instance/NEW").upper()]),
+        ssh_keys=st.sampled_from([(), ("ssh-ed25519 AAAA anna",)]),
+        tags=st.sampled_from([(), ("b", "a", "b")]),
+        start=st.booleans(),
+    )
+)
+BY_KIND: dict[str, st.SearchStrategy[Any]] = {
+    "cluster.init": st.builds(InitCluster, name=st.just("flock"), node_name=st.sampled_from(["", "n9"])),
+    "cluster.modify": st.builds(ModifyCluster, notes=st.sampled_from([None, "", "x"]), defaults=st.none() | st.just(Defaults(cpus=2))),
+    "disk.add": st.builds(AddDisk, instance=INSTANCES, size=SIZES, pool=POOLS, format=FORMATS),
+    "disk.grow": st.builds(GrowDisk, instance=INSTANCES, disk=st.integers(0, 2), size=SIZES),
+    "disk.remove": st.builds(RemoveDisk, instance=INSTANCES, disk=st.integers(0, 2)),
+    "image.add": st.builds(AddImage, name=st.sampled_from(["debian-12", "new"]), source=st.sampled_from(["/a.qcow2", "http://h/a"])),
+    "image.build": st.builds(BuildImage, name=st.sampled_from(["debian-12", "new"]), packages=st.sampled_from([(), ("vim",)])),
+    "image.remove": st.builds(RemoveImage, image=IMAGES.filter(bool)),
+    "instance.add": _ADD,
+    "instance.modify": st.builds(ModifyInstance, instance=INSTANCES, tags=st.sampled_from([None, (), ("a",)]), notes=st.none() | st.just("x")),
+    "instance.reboot": st.builds(RebootInstance, instance=INSTANCES, graceful_s=DURATIONS, wait_ready=st.booleans()),
+    "instance.remove": st.builds(RemoveInstance, instance=INSTANCES),
+    "instance.reset": st.builds(ResetInstance, instance=INSTANCES),
+    "instance.start": st.builds(StartInstance, instance=INSTANCES, wait_ready=st.booleans()),
+    "instance.stop": st.builds(StopInstance, instance=INSTANCES, graceful_s=DURATIONS),
+    "network.add": st.builds(
+        AddNetwork,
+        name=st.sampled_from(["lan", "new", "a.long.name.of.a.network"]),
+        subnet=st.sampled_from(["10.77.0.0/24", "10.0.0.0/8", "192.168.7.0/30", "192.168.7.0/29", "10.78.0.0/16"]),
+        bridge=st.sampled_from(["", "cv-lan", "br7"]),
+    ),
+    "network.remove": st.builds(RemoveNetwork, network=NETWORKS.filter(bool)),
+    "node.modify": st.builds(ModifyNode, node=st.sampled_from(["n1", "n9"]), notes=st.none() | st.just("x")),
+    "node.ping": st.builds(PingNode, node=st.sampled_from(["n1", "n9"])),
+    "pool.add": st.builds(AddPool, name=st.sampled_from(["default", "new"]), path=st.sampled_from(["/srv", "/srv/default", "/srv/new"]))
+    | st.just(AddPool(name="void", template="diskless")),
+    "pool.remove": st.builds(RemovePool, pool=POOLS.filter(bool)),
+    "repair.domain": st.builds(RemoveOrphanDomain, node=st.just("n1"), domain=st.sampled_from([an_id("instance/web1"), an_id("x")])),
+    "repair.image": st.builds(RemoveOrphanImage, node=st.just("n1"), image=st.sampled_from([an_id("image/debian-12"), an_id("x")])),
+    "repair.instance": st.builds(RepairInstance, instance=INSTANCES),
+    "repair.network": st.builds(RepairNetwork, network=NETWORKS.filter(bool)),
+    "repair.volume": st.builds(
+        RemoveOrphanVolume, node=st.just("n1"), volume=st.sampled_from([a_volume("web1/0", a_pool()), a_volume("x", a_pool())])
+    ),
+    "token.add": st.builds(AddToken, name=st.sampled_from(["bot", "new"]), expires_at=st.sampled_from([0.0, 1.0, 4e9])),
+    "token.remove": st.builds(RemoveToken, token=st.sampled_from(["bot", "new"])),
+}
+
+
+def requests(kind: str = "") -> st.SearchStrategy[Request]:
+    """Well-formed requests, of one kind or of any, with a seed and a time."""
+    from tests.kit.builders import asked
+
+    chosen = BY_KIND[kind] if kind else st.one_of(*BY_KIND.values())
+    return st.builds(asked, chosen, SEEDS)
+
+
+NASTY = st.sampled_from(
+    [
+        "",
+        "a",
+        "-",
+        "..",
+        "a" * 64,
+        "a" * 70_000,
+        "../../etc/passwd",
+        "$(reboot)",
+        "`id`",
+        "a;b",
+        "a\nb",
+        "a\0b",
+        "\ud800",
+        "\u202eweb",
+        "ａ",
+        "٣",
+        "é",
+        "%s%n",
+        "<script>",
+        "' OR 1=1 --",
+        "http://[::1",
+        "http://h:99999/",
+        "10.0.0.0/33",
+        "1" * 400,
+        "::1",
+        "-rf",
+    ]
+)
+_NUMBERS = st.sampled_from([0, 1, -1, 2**31, 2**63, 10**18, -(10**18)])
+_FLOATS = st.sampled_from([0.0, -1.0, 1e308, float("inf"), float("-inf"), float("nan"), 0.5])
+
+
+@cache
+def anything(hint: Any) -> st.SearchStrategy[Any]:
+    """Any value of a type, with a liking for what breaks things."""
+    simple: dict[Any, st.SearchStrategy[Any]] = {
+        str: NASTY | st.text(max_size=20),
+        int: _NUMBERS | st.integers(),
+        float: _FLOATS,
+        bool: st.booleans(),
+        type(None): st.none(),
+        dict[str, str]: st.dictionaries(NASTY, NASTY, max_size=2),
+        dict[str, Any]: st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=2),
+    }
+    if hint in simple:
+        return simple[hint]
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return st.one_of(*(anything(argument) for argument in arguments))
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        return st.lists(anything(arguments[0]), max_size=3).map(tuple)
+    if origin is tuple:
+        return st.tuples(*(anything(argument) for argument in arguments))
+    if origin is dict:
+        return st.dictionaries(st.text(max_size=5), anything(arguments[1]), max_size=2)
+    if hint in FAMILIES:
+        return st.one_of(*(anything(member) for member in FAMILIES[hint]()))
+    assert is_dataclass(hint), hint
+    return any_of(typing.cast(type, hint))
+
+
+def any_of(cls: type[Any]) -> st.SearchStrategy[Any]:
+    """Any instance of a dataclass, field by field; fields with a default keep it half of the time."""
+    hints = typing.get_type_hints(cls)
+    parts = {}
+    for field in fields(cls):
+        whole = anything(hints[field.name])
+        if field.default is not MISSING:
+            whole = st.just(field.default) | whole
+        parts[field.name] = whole
+    return st.builds(cls, **parts)
+
+
+def _requests() -> list[type]:
+    return [cls for _, cls in sorted(request_kinds().items())]
+
+
+def _steps() -> list[type]:
+    from covey.model.step import step_kinds
+
+    return [cls for _, cls in sorted(step_kinds().items())]
+
+
+def request_kinds() -> dict[str, type[Request]]:
+    """Every kind of request of this release."""
+    import covey.model.requests  # noqa: F401  (its modules register the kinds)
+
+    return dict(codec.members(Request))
+
+
+def _families() -> dict[Any, Any]:
+    from covey.model.step import Step
+
+    return {Request: _requests, Step: _steps}
+
+
+FAMILIES = _families()

@@ -1,0 +1,50 @@
+"""What a request refuses by itself, without looking at any state."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from covey.base.errors import BadInput
+from covey.model.request import Request
+from tests.kit.requests import BY_KIND, any_of, request_kinds, requests
+
+MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+
+
+def test_the_tests_draw_requests_of_every_kind() -> None:
+    assert sorted(BY_KIND) == sorted(request_kinds())
+
+
+@pytest.mark.parametrize("kind", sorted(request_kinds()))
+def test_a_request_with_anything_in_it_is_accepted_or_refused_as_bad_input(kind: str) -> None:
+    @MANY
+    @given(any_of(request_kinds()[kind]))
+    def check(request: Request) -> None:
+        try:
+            request.check()
+        except BadInput as error:
+            assert error.object, "the field is not named"
+            assert len(str(error)) < 2000, "the input is repeated at length"
+        assert isinstance(request.title, str)
+
+    check()
+
+
+@pytest.mark.parametrize("kind", sorted(request_kinds()))
+def test_a_sensible_request_is_accepted(kind: str) -> None:
+    @MANY
+    @given(requests(kind))
+    def check(request: Request) -> None:
+        request.check()
+
+    check()
+
+
+@MANY
+@given(st.sampled_from(sorted(request_kinds())))
+def test_a_kind_is_a_noun_and_a_verb(kind: str) -> None:
+    noun, verb = kind.split(".")
+    assert noun
+    assert verb

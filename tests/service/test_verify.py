@@ -1,0 +1,244 @@
+"""Each finding of cluster verify: what brings it about, and that nothing else does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from covey.host.hypervisor.definition import digest
+from covey.model.domain import FoundDomain
+from covey.model.instance import Instance
+from covey.model.job import Debris, Job, PlanRecord
+from covey.model.network import FoundNetwork
+from covey.model.order import Inventory
+from covey.model.pool import FoundVolume
+from covey.model.record import Record
+from covey.model.requests.disk import GrowDisk
+from covey.model.requests.instance import RemoveInstance, StartInstance
+from covey.model.requests.repair import RemoveOrphanDomain, RemoveOrphanImage, RemoveOrphanVolume, RepairInstance, RepairNetwork
+from covey.model.steps.disk import EnsureVolume
+from covey.model.view import ClusterView
+from covey.planner import plan
+from covey.planner.instance.parts import domain_of
+from covey.service.verify import Finding, verify
+from tests.kit.builders import a_cluster, a_network, a_node, a_telemetry, a_volume, an_id, an_instance, an_observed
+
+NODE = a_node()
+
+
+def a_view(*records: Record) -> ClusterView:
+    """A cluster with a pool, a network, an image, and these."""
+    return a_cluster(extra=records)
+
+
+def a_world(*instances: Instance) -> ClusterView:
+    records: list[Record] = [*instances, *(an_observed(instance, "running") for instance in instances)]
+    return a_view(*records)
+
+
+def what_it_has(view: ClusterView) -> Inventory:
+    """A machine on which all is as the view says."""
+    return Inventory(
+        tuple(_domain(view, instance) for instance in view.instances),
+        tuple(_volume(disk.volume) for instance in view.instances for disk in instance.disks),
+        tuple((id, "1") for id in view.collections["image"]),
+        tuple(FoundNetwork(id, "cv-lan", "1", True) for id in view.collections["network"]),
+        (),
+        (),
+    )
+
+
+def _volume(volume: object) -> FoundVolume:
+    return FoundVolume(volume.id, volume.place, volume.format, volume.size, 2**20, "7")  # type: ignore[attr-defined]
+
+
+def _domain(view: ClusterView, instance: Instance, **changes: object) -> FoundDomain:
+    state = "running" if instance.desired == "running" else "stopped"
+    found = FoundDomain(instance.id, state, "", instance.generation, "7", 4711, digest(domain_of(view, instance)))
+    return replace(found, **changes)  # type: ignore[arg-type]
+
+
+def findings(view: ClusterView, has: Inventory | None, before: ClusterView | None = None) -> tuple[Finding, ...]:
+    return verify(before or view, view, {NODE.id: has}).findings
+
+
+def the_one(view: ClusterView, has: Inventory | None) -> Finding:
+    found = findings(view, has)
+    assert len(found) == 1, found
+    assert found[0].what and found[0].why and found[0].fix and found[0].object
+    return found[0]
+
+
+WEB = an_instance("web1")
+
+
+def test_where_all_is_as_recorded_nothing_is_found() -> None:
+    view = a_world(WEB, an_instance("db1"))
+    verdict = verify(view, view, {NODE.id: what_it_has(view)})
+    assert verdict.findings == ()
+    assert verdict.checks > 6
+    assert (verdict.nodes, verdict.instances) == (1, 2)
+
+
+def test_a_silent_agent_is_one_finding_and_no_accusation_of_its_guests() -> None:
+    finding = the_one(a_world(WEB), None)
+    assert (finding.name, finding.severity, finding.request) == ("agent-silent", "error", None)
+
+
+def test_a_volume_that_no_record_names_is_an_orphan_and_can_be_removed() -> None:
+    view = a_world(WEB)
+    has = what_it_has(view)
+    orphan = _volume(a_volume("stray"))
+    finding = the_one(view, replace(has, volumes=(*has.volumes, orphan)))
+    assert finding.name == "orphan-volume"
+    assert "job 7" in finding.why
+    assert finding.request == RemoveOrphanVolume(node="n1", volume=a_volume("stray"))
+
+
+def test_a_domain_that_no_record_names_is_an_orphan_and_can_be_removed() -> None:
+    view = a_world()
+    stray = FoundDomain(an_id("stray"), "running", "", 1, "9", 1, "")
+    finding = the_one(view, replace(what_it_has(view), domains=(stray,)))
+    assert finding.request == RemoveOrphanDomain(node="n1", domain=an_id("stray"))
+
+
+def test_a_seed_without_instance_is_an_orphan_and_can_be_removed() -> None:
+    view = a_world()
+    finding = the_one(view, replace(what_it_has(view), seeds=(an_id("stray"),)))
+    assert finding.name == "orphan-seed"
+    assert finding.request == RemoveOrphanDomain(node="n1", domain=an_id("stray"))
+
+
+def test_an_image_file_that_no_record_names_is_an_orphan_and_can_be_removed() -> None:
+    view = a_world()
+    has = what_it_has(view)
+    finding = the_one(view, replace(has, images=(*has.images, (an_id("stray"), "3"))))
+    assert finding.request == RemoveOrphanImage(node="n1", image=an_id("stray"))
+
+
+def test_a_lost_image_file_is_an_error_that_nothing_mends() -> None:
+    view = a_world()
+    finding = the_one(view, replace(what_it_has(view), images=()))
+    assert (finding.name, finding.severity, finding.request) == ("missing-image", "error", None)
+
+
+def test_a_lost_volume_is_an_error_that_nothing_mends() -> None:
+    view = a_world(WEB)
+    finding = the_one(view, replace(what_it_has(view), volumes=()))
+    assert (finding.name, finding.severity, finding.request) == ("missing-volume", "error", None)
+
+
+def test_a_volume_that_is_larger_than_recorded_is_recorded_as_it_is() -> None:
+    view = a_world(WEB)
+    volume = what_it_has(view).volumes[0]
+    grown = replace(volume, size=volume.size + 2**30)
+    finding = the_one(view, replace(what_it_has(view), volumes=(grown,)))
+    assert finding.request == GrowDisk(instance="web1", disk=0, size=grown.size)
+
+
+def test_a_volume_that_is_smaller_than_recorded_is_an_error() -> None:
+    view = a_world(WEB)
+    volume = what_it_has(view).volumes[0]
+    finding = the_one(view, replace(what_it_has(view), volumes=(replace(volume, size=512),)))
+    assert (finding.name, finding.severity, finding.request) == ("wrong-size", "error", None)
+
+
+def test_a_missing_domain_is_defined_again() -> None:
+    view = a_world(WEB)
+    finding = the_one(view, replace(what_it_has(view), domains=()))
+    assert (finding.name, finding.request) == ("missing-domain", RepairInstance(instance="web1"))
+
+
+def test_a_domain_that_was_changed_by_hand_is_defined_again() -> None:
+    view = a_world(WEB)
+    finding = the_one(view, replace(what_it_has(view), domains=(_domain(view, WEB, definition="other"),)))
+    assert (finding.name, finding.severity, finding.request) == ("definition-drift", "warning", RepairInstance(instance="web1"))
+
+
+@pytest.mark.parametrize("state", ["stopped", "crashed"])
+def test_what_should_run_and_does_not_is_lost(state: str) -> None:
+    view = a_world(WEB)
+    finding = the_one(view, replace(what_it_has(view), domains=(_domain(view, WEB, state=state, pid=0),)))
+    assert (finding.name, finding.severity, finding.request) == ("lost", "error", RepairInstance(instance="web1"))
+
+
+def test_what_restarts_by_itself_is_only_a_warning() -> None:
+    view = a_view(WEB, an_observed(WEB, "crashed", restart_at=9e9, crashes=(1.0,)))
+    finding = the_one(view, replace(what_it_has(view), domains=(_domain(view, WEB, state="crashed"),)))
+    assert finding.severity == "warning"
+
+
+def test_what_should_run_and_is_paused_is_an_error() -> None:
+    view = a_world(WEB)
+    finding = the_one(view, replace(what_it_has(view), domains=(_domain(view, WEB, state="paused"),)))
+    assert (finding.name, finding.request) == ("paused", RepairInstance(instance="web1"))
+
+
+def test_what_runs_and_should_not_is_an_error() -> None:
+    stopped = replace(WEB, desired="stopped")
+    view = a_view(stopped)
+    finding = the_one(view, replace(what_it_has(view), domains=(_domain(view, stopped, state="running"),)))
+    assert (finding.name, finding.request) == ("should-be-stopped", RepairInstance(instance="web1"))
+
+
+@pytest.mark.parametrize("networks", [(), (FoundNetwork(a_network().id, "cv-lan", "1", False, "its address is gone"),)])
+def test_a_network_that_is_not_intact_is_repaired(networks: tuple[FoundNetwork, ...]) -> None:
+    view = a_world()
+    finding = the_one(view, replace(what_it_has(view), networks=networks))
+    assert (finding.name, finding.request) == ("network-broken", RepairNetwork(network="lan"))
+
+
+def test_a_bridge_that_no_record_names_is_told_of() -> None:
+    view = a_world()
+    has = what_it_has(view)
+    finding = the_one(view, replace(has, networks=(*has.networks, FoundNetwork(an_id("stray"), "cv-old", "5", True))))
+    assert (finding.name, finding.request) == ("orphan-network", None)
+
+
+def test_a_pool_without_telemetry_is_unreachable() -> None:
+    view = a_world().with_telemetry(NODE.id, a_telemetry(spaces={}))
+    finding = the_one(view, what_it_has(view))
+    assert (finding.name, finding.severity) == ("pool-unreachable", "error")
+
+
+def test_debris_is_told_of_and_its_volume_is_no_orphan_too() -> None:
+    volume = a_volume("stray")
+    view = a_view(Debris("3.0", 3, EnsureVolume(node=NODE.id, volume=volume, image=""), "the device was busy", 1.0))
+    finding = the_one(view, replace(what_it_has(view), volumes=(_volume(volume),)))
+    assert (finding.name, finding.severity, finding.request) == ("debris", "warning", None)
+
+
+def test_what_a_machine_could_not_look_at_is_told() -> None:
+    view = a_world()
+    finding = the_one(view, replace(what_it_has(view), problems=("libvirt does not answer",)))
+    assert finding.name == "node-problem"
+
+
+def test_a_removal_that_no_job_finishes_can_be_finished() -> None:
+    view = a_view(replace(WEB, state="removing", desired="stopped"))
+    finding = the_one(view, replace(what_it_has(view), domains=(), volumes=()))
+    assert (finding.name, finding.request) == ("unfinished", RemoveInstance(instance="web1"))
+
+
+def test_the_objects_of_running_jobs_are_no_findings() -> None:
+    view = a_world(WEB)
+    request = StartInstance(instance="web1", seed="5" * 32, now=1.0)
+    begun = plan(a_world(replace(WEB, desired="stopped")), request)
+    view = view.apply(
+        [("state/job/0000000004", Job(4, request, "root", "running", 1.0)), ("state/plan/0000000004", PlanRecord(4, begun))], 9
+    )
+    assert findings(view, replace(what_it_has(view), domains=(), volumes=())) == ()
+
+
+def test_what_changed_while_the_nodes_were_asked_is_no_finding() -> None:
+    before = a_world(WEB)
+    after = before.apply([("state/instance/" + WEB.id, None)], before.revision + 1)
+    assert findings(after, what_it_has(before), before) == ()
+
+
+def test_findings_keep_their_id_from_one_look_to_the_next() -> None:
+    view = a_world(WEB)
+    has = replace(what_it_has(view), domains=(), volumes=())
+    assert [finding.id for finding in findings(view, has)] == [finding.id for finding in findings(view, has)]
+    assert len({finding.id for finding in findings(view, has)}) == 2
