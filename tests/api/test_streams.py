@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 
 from covey.api.listen import listening
 from covey.model.order import Progress
-from tests.api.flock import GIB, Flock
+from tests.api.flock import GIB, Flock, a_flock
 from tests.kit.builders import an_instance
 
 
@@ -102,13 +102,20 @@ async def test_events_come_as_they_happen_and_can_be_taken_up_again(flock: Flock
         assert (await anext(events))[1]["kind"] == "job.succeeded"
 
 
-async def test_a_cursor_that_is_too_old_is_answered_with_reset(flock: Flock, client: httpx2.AsyncClient) -> None:
-    flock.inside.events._forgotten = True
-    async with following(client, "/v1/events/stream", last="0.0.1") as events:
+async def test_a_cursor_that_is_too_old_is_answered_with_reset(tmp_path: Path) -> None:
+    (tmp_path / "events").mkdir()
+    (tmp_path / "events" / "events-00000002.jsonl").write_text(
+        '[[1, 0, 7], 1.0, "node.made", "node n0", "node n0 was made", 0]\n'
+    )
+    async with (
+        a_flock(tmp_path) as flock,
+        listening(flock.app, tmp_path / "s", flock.inside.closing),
+        httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport(uds=str(tmp_path / "s")), base_url="http://covey") as client,
+        following(client, "/v1/events/stream", last="1.0.6") as events,
+    ):
         name, data, id = await anext(events)
-        assert (name, data["cursor"]) == ("reset", id)
-        await client.post("/v1/networks", json={"name": "lan", "subnet": "10.77.0.0/24"})
-        assert (await anext(events))[1]["text"] == "network lan was made"
+        assert (name, data["cursor"], id) == ("reset", "1.0.7", "1.0.7")
+        assert (await client.get("/v1/events?since=1.0.6")).status_code == 409
 
 
 async def test_events_are_listed_by_time_and_by_cursor(flock: Flock, client: httpx2.AsyncClient) -> None:

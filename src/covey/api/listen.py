@@ -166,6 +166,7 @@ def _check_abandoned(path: Path) -> None:
 
 def _tcp_socket(address: Address) -> socket.socket:
     """Raises Unavailable."""
+    door: socket.socket | None = None
     try:
         info = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
@@ -176,6 +177,8 @@ def _tcp_socket(address: Address) -> socket.socket:
         door.bind(where)
         door.listen(BACKLOG)
     except OSError as error:
+        if door:
+            door.close()
         hint = "give an address of this machine and a free port: --listen 0.0.0.0:7443"
         raise Unavailable(f"cannot listen there: {error.strerror or error}", f"{address.host}:{address.port}", hint) from error
     door.setblocking(False)

@@ -166,6 +166,7 @@ class Listings:
     def single(self, view: ClusterView, noun: Noun, name: str) -> tuple[bytes, str]:
         """One document and its ETag. The ETag begins with the record's own revision: see `record_revision`. Raises NotFound."""
         record = noun.find(view, name)
+        self._forget_outdated(view)
         is_instance = noun is INSTANCE
         body = self._piece(view, record).head + _tail(view, record) if is_instance else dumps(noun.document(view, record))
         revision = view.revision_of(noun.name, record.id)
@@ -191,7 +192,6 @@ class Listings:
         revisions = (view.revision_of("instance", record.id), view.revision_of("observed", record.id))
         piece = self._pieces.get(record.id)
         if piece is None or piece.revisions != revisions:
-            self._forget_outdated(view)
             document = documents.instance(view, record)
             piece = self._pieces[record.id] = _Piece(revisions, document, dumps(document)[:-1])
         return piece
