@@ -146,4 +146,3 @@ class Stage:
     def left_over(self) -> Sequence[str]:
         """Records of jobs and plans that are still there."""
         return [e.key for e in self.data.list("state/", "", 0, False).entries if e.key.startswith(("state/job/", "state/plan/"))]
-

@@ -112,7 +112,7 @@ async def test_a_cancel_that_came_too_late_says_so() -> None:
     """It arrives while the outcome of the last undoable step is being recorded."""
     stage = await Stage().raise_curtain()
     id = await stage.submit("a", a_plan(undoable()))
-    answers = []
+    answers: list[asyncio.Future[None]] = []
 
     def cancel(before: object, after: object, changes: object) -> None:
         if not answers and stage.job(id).state == "running":
@@ -208,7 +208,7 @@ async def test_secrets_are_sent_with_the_order_and_not_with_its_undo() -> None:
 
     stage = await Stage().raise_curtain()
     await stage.store.txn((), [Put("secret/s1", b"#cloud-config")])
-    step = EnsureSeed(node="n", seed=Seed(WEB, "web1", (), ()), secret="s1")
+    step = EnsureSeed(node="n", seed=Seed(WEB, "web1", (), ()), secret="s1")  # noqa: S106
     stage.nodes.fail("1.1", StepFailed("no"))
     await stage.ended(await stage.submit("a", a_plan(step, undoable())))
     assert stage.nodes.secrets["1.0"] == {"s1": "#cloud-config"}

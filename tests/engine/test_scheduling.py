@@ -24,7 +24,10 @@ WEB = "instance/web"
 async def test_jobs_that_touch_nothing_in_common_run_side_by_side() -> None:
     stage = await Stage().raise_curtain()
     stage.nodes.slow("running@1", 10.0)
-    stage.plans = {"a": a_plan(undoable(), on="instance/a", shares="pool/p"), "b": a_plan(undoable(), on="instance/b", shares="pool/p")}
+    stage.plans = {
+        "a": a_plan(undoable(), on="instance/a", shares="pool/p"),
+        "b": a_plan(undoable(), on="instance/b", shares="pool/p"),
+    }
     ids = await stage.submit_all("a", "b")
     began = stage.clock.monotonic()
     for id in ids:
@@ -167,7 +170,7 @@ async def test_each_plan_sees_the_records_that_plans_before_it_began_with() -> N
 async def test_a_plan_on_a_record_that_changed_meanwhile_is_made_again() -> None:
     stage = await Stage().raise_curtain(an_instance())
     key = put(an_instance()).key
-    changed = []
+    changed: list[bool] = []
 
     def plan(view: ClusterView) -> Plan:
         if not changed:  # somebody writes between planning and commit
@@ -306,7 +309,10 @@ async def test_a_request_too_large_for_the_store_is_refused_at_once() -> None:
 async def test_a_plan_too_large_for_the_store_fails_its_job_and_no_other() -> None:
     stage = await Stage().raise_curtain()
     big = an_instance(notes="x" * 400_000)
-    stage.plans = {"a": a_plan(undoable(), on=WEB, begin=(put(big),), success=(put(big),), undone=(put(big),)), "b": a_plan(undoable(), on=WEB)}
+    stage.plans = {
+        "a": a_plan(undoable(), on=WEB, begin=(put(big),), success=(put(big),), undone=(put(big),)),
+        "b": a_plan(undoable(), on=WEB),
+    }
     first, second = await stage.submit_all("a", "b")
     job = await stage.ended(first)
     assert job.error

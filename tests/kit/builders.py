@@ -58,7 +58,15 @@ def a_network(name: str = "lan", subnet: str = "10.77.0", pool: tuple[int, int] 
 
 def an_image(name: str = "debian-12", state: str = "ready", size: int = 2 * GIB) -> Image:
     return Image(
-        an_id(f"image/{name}"), name, f"/images/{name}.qcow2", state, NOW, "qcow2", size, size // 8, "0" * 64 if state == "ready" else ""
+        an_id(f"image/{name}"),
+        name,
+        f"/images/{name}.qcow2",
+        state,
+        NOW,
+        "qcow2",
+        size,
+        size // 8,
+        "0" * 64 if state == "ready" else "",
     )
 
 

@@ -98,7 +98,13 @@ def test_a_field_that_an_older_release_did_not_write_takes_its_default() -> None
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"name": 7}, "name"), ({"name": None}, "name"), ({"disks": "x"}, "disks"), ({"memory": "1G"}, "memory"), ({"memory": True}, "memory")],
+    [
+        ({"name": 7}, "name"),
+        ({"name": None}, "name"),
+        ({"disks": "x"}, "disks"),
+        ({"memory": "1G"}, "memory"),
+        ({"memory": True}, "memory"),
+    ],
 )
 def test_a_wrong_value_is_refused_and_its_field_named(change: dict[str, Any], named: str) -> None:
     instance = an_instance()
@@ -142,5 +148,3 @@ def _can_be_kept(record: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from covey.base.errors import BadInput
 from covey.model.request import Request
+from covey.model.requests.image import BuildImage
+from covey.model.requests.instance import AddInstance, ModifyInstance
 from tests.kit.requests import BY_KIND, any_of, request_kinds, requests
 
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
@@ -40,6 +42,19 @@ def test_a_sensible_request_is_accepted(kind: str) -> None:
         request.check()
 
     check()
+
+
+@pytest.mark.parametrize("length", [64 * 1024 + 1, 10**6])
+def test_a_text_beyond_all_measure_is_refused(length: int) -> None:
+    text = "a" * length
+    for request in (
+        ModifyInstance(instance="web1", notes=text),
+        ModifyInstance(instance=text),
+        AddInstance(name="web1", user_data=text),
+        BuildImage(name="new", hooks=(f"#!{text}",)),
+    ):
+        with pytest.raises(BadInput):
+            request.check()
 
 
 @MANY

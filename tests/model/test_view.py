@@ -50,7 +50,7 @@ PLANS = st.builds(
     st.integers(1, 3),
     st.lists(st.integers(1, 100), max_size=3),
 )
-OTHERS = st.sampled_from([a_node(), a_pool(), an_image(), *NETWORKS, an_observed(an_instance())])
+OTHERS: st.SearchStrategy[Record] = st.sampled_from([a_node(), a_pool(), an_image(), *NETWORKS, an_observed(an_instance())])
 RECORDS: st.SearchStrategy[Record] = INSTANCES | PLANS | OTHERS
 CHANGES = st.lists(st.lists(st.tuples(RECORDS, st.booleans()), min_size=1, max_size=4), max_size=12)
 

@@ -53,7 +53,11 @@ def test_every_plan_can_be_taken_back_until_it_only_goes_forward(kind: str) -> N
 
 def _check_repair(plan: Plan) -> None:
     """Who gets stuck past the point of no return is told what to do (P3); repairs themselves are found again by verify."""
-    if any(step.role == FORWARD for step in plan.steps) and "orphan" not in plan.summary and not plan.summary.startswith("repair"):
+    if (
+        any(step.role == FORWARD for step in plan.steps)
+        and "orphan" not in plan.summary
+        and not plan.summary.startswith("repair")
+    ):
         assert plan.repair.startswith("covey ")
 
 
@@ -170,4 +174,3 @@ def test_every_plan_can_be_carried_out_by_the_engine(view: ClusterView, request:
     for step in plan.steps:
         assert step.title
         assert isinstance(step.object, str)
-

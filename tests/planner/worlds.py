@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from covey.base.errors import CoveyError
+from covey.model.domain import DomainDisk
 from covey.model.instance import Disk, Instance
 from covey.model.plan import Plan
 from covey.model.pool import Pool, Space
@@ -15,7 +16,6 @@ from covey.model.request import Request
 from covey.model.steps.disk import EnsureDiskAttached, EnsureVolume
 from covey.model.steps.pool import EnsurePool
 from covey.model.token import Token
-from covey.model.domain import DomainDisk
 from covey.model.view import ClusterView
 from covey.planner import plan
 from tests.kit.builders import (

@@ -21,7 +21,15 @@ from tests.simulation.coverage import printed, uncovered
 from tests.simulation.schedule import Verdict, run_schedule
 
 ROOT = Path(__file__).parents[2]
-PROTOCOL = ("src/covey/engine", "src/covey/agent", "src/covey/controller", "src/covey/planner", "src/covey/model", "src/covey/store", "tests/simulation")
+PROTOCOL = (
+    "src/covey/engine",
+    "src/covey/agent",
+    "src/covey/controller",
+    "src/covey/planner",
+    "src/covey/model",
+    "src/covey/store",
+    "tests/simulation",
+)
 
 
 def code_digest() -> str:

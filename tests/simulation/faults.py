@@ -10,7 +10,7 @@ from covey.model.step import FORWARD
 from tests.kit.builders import a_pool
 from tests.simulation.machines import CAPACITY
 from tests.simulation.transport import Weather
-from tests.simulation.world import World
+from tests.simulation.world import USUAL_S, World
 
 Fault = Callable[[World], Awaitable[None]]
 
@@ -90,7 +90,7 @@ async def pool_fills(world: World) -> None:
 async def steps_are_slow(world: World) -> None:
     world.slowest_s = world.random.choice((3.0, 20.0))
     await asyncio.sleep(5 + world.random.random() * 15)
-    world.slowest_s = 0.2
+    world.slowest_s = USUAL_S
 
 
 async def hypervisor_hangs_up(world: World) -> None:
@@ -126,8 +126,9 @@ FAULTS: tuple[Fault, ...] = (
 
 
 async def inflict(world: World, fault: Fault) -> None:
-    """Let a fault happen, and count what it hit."""
+    """Let a fault happen in the midst of something, and count what it hit."""
     name = fault.__name__
+    await _until_at_work(world, world.random.choice(("", "", "running", "undoing", "waiting")))
     leader = world.leader
     if leader and leader.feed:
         for job in leader.feed.view.jobs:
@@ -138,6 +139,16 @@ async def inflict(world: World, fault: Fault) -> None:
     except CoveyError as error:
         world.note(f"{name} had nothing to hit: {error.what}")
     world.note(f"over: {name}")
+
+
+async def _until_at_work(world: World, state: str) -> None:
+    """Wait, for a while, until some job is in that state ("": in any)."""
+    for _ in range(40):
+        leader = world.leader
+        if leader and leader.feed and any(state in ("", job.state) for job in leader.feed.view.jobs):
+            break
+        await asyncio.sleep(0.5)
+    await asyncio.sleep(world.random.random() * 0.5)
 
 
 def _phase(record: object, state: str, step: int) -> str:

@@ -85,7 +85,7 @@ def _volumes(view: ClusterView, machine: Machine) -> Iterator[str]:
 def _size(machine: Machine, instance: Instance, key: str, thing: Thing) -> int:
     """A pretended QEMU grows a disk in its own description, without touching the pretended file."""
     domain = machine.shelf.get(f"domain/{instance.id}") or {"domain": {"disks": []}}
-    sizes = [disk["volume"]["size"] for disk in domain["domain"]["disks"] if disk["volume"]["id"] in key]
+    sizes = [int(disk["volume"]["size"]) for disk in domain["domain"]["disks"] if disk["volume"]["id"] in key]
     return max([int(thing["size"]), *sizes])
 
 

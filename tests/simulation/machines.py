@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from covey.host.guest.guests import FakeGuests
+from covey.host.guest.listener import GuestReport, Reported
 from covey.host.host import Host
 from covey.host.hypervisor.fake import FakeHypervisor
 from covey.host.image.fake import FakeImages
@@ -51,8 +52,9 @@ class Machine:
         self.capacity: dict[str, int] = {}
         self.answers = True  # its hypervisor
 
-    def host(self, turn: Callable[[str], Awaitable[None]] | None = None) -> Host:
-        """The machine's drivers for one process; `turn` is awaited before and after each call that changes something."""
+    def host(self, turn: Callable[[str], Awaitable[None]] | None = None, boots_in: Callable[[], float] = lambda: 0.0) -> Host:
+        """The machine's drivers for one process; `turn` is awaited before and after each call that changes something, and `boots_in`
+        says after how many seconds the next guest is ready."""
         hypervisor = FakeHypervisor(self.shelf, MEMORY, "tcg")
         hypervisor.answers = self.answers
 
@@ -67,8 +69,22 @@ class Machine:
             images=driven(FakeImages(self.shelf)),
             hypervisor=driven(hypervisor),
             networks=driven(FakeNetworks(self.shelf)),
-            guests=driven(FakeGuests(hypervisor, self.shelf)),
+            guests=driven(_SlowGuests(hypervisor, self.shelf, boots_in)),
         )
+
+
+class _SlowGuests(FakeGuests):
+    """Guests that take a while until they are ready."""
+
+    def __init__(self, hypervisor: FakeHypervisor, shelf: MemoryShelf, boots_in: Callable[[], float]) -> None:
+        super().__init__(hypervisor, shelf)
+        self._boots_in = boots_in
+
+    def subscribe(self, reported: Reported) -> None:
+        def later(instance: str, report: GuestReport) -> None:
+            asyncio.get_running_loop().call_later(self._boots_in(), reported, instance, report)
+
+        super().subscribe(later)
 
 
 class _Driven:

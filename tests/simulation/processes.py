@@ -36,7 +36,7 @@ class AgentProcess:
         self.paused = asyncio.Event()
         self.paused.set()
         self._closing: asyncio.Task[None] | None = None
-        self.host = world.machines[node].host(self._turn)
+        self.host = world.machines[node].host(self._turn, lambda: world.random.random() * world.slowest_boot_s)
         about = Telemetry(0.0, hypervisor="pretended", pool_path="/srv/default")
         self.agent = Agent(node, self.host, session, world.epochs[node], world.clock, about)
         self.agent.start()

@@ -67,7 +67,7 @@ REQUESTS: tuple[tuple[int, Draw], ...] = (
     (2, lambda random: RemovePool(pool=random.choice(("fast", "slow")))),
     (2, lambda random: PingNode(node="n1")),
     (1, lambda random: AddToken(name="bot", digest="0" * 64)),
-    (1, lambda random: RemoveToken(token="bot")),
+    (1, lambda random: RemoveToken(token="bot")),  # noqa: S106  (a name)
     (1, lambda random: ModifyCluster(notes=str(random.random()))),
     (3, lambda random: RepairInstance(instance=_web(random))),
     (1, lambda random: RepairNetwork(network="lan")),

@@ -15,7 +15,7 @@ from tests.simulation.faults import FAULTS, inflict
 from tests.simulation.laws import broken_jobs, differences, ended_jobs
 from tests.simulation.requests import draw_request, first_instance
 from tests.simulation.transport import Weather
-from tests.simulation.world import World
+from tests.simulation.world import USUAL_S, World
 
 DURATION_S = 120.0
 REQUESTS = 20
@@ -44,9 +44,7 @@ def run_schedule(seed: int, keeps_trace: bool = False) -> Verdict:
     states: dict[str, int] = {}
     for ended in ended_jobs(world).values():
         states[ended.job.state] = states.get(ended.job.state, 0) + 1
-    return Verdict(
-        seed, world.trace_hash, world.broken, states, dict(world.coverage), time.process_time() - began, world.trace
-    )
+    return Verdict(seed, world.trace_hash, world.broken, states, dict(world.coverage), time.process_time() - began, world.trace)
 
 
 async def _run(seed: int, keeps_trace: bool) -> World:
@@ -96,7 +94,7 @@ async def settle(world: World) -> None:
     """All faults cease; then wait until nothing is left to do. A world that does not come to rest breaks the law."""
     world.wire.weather = Weather()
     world.store_errors = 0.0
-    world.slowest_s = 0.2
+    world.slowest_s = USUAL_S
     for node, process in list(world.agents.items()):
         process.paused.set()
         process.hypervisor.answers = True

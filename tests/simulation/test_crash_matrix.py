@@ -52,6 +52,7 @@ def test_a_crash_leaves_new_or_old_and_never_between(kind: str, way: str, point:
 
 async def _crash(row: Row, kind: str, undo: bool, point: str, victim: str) -> None:
     world = World(0)
+    world.slowest_s = 0.2
     await world.furnish(is_blank=row.is_blank)
     world.start()
     await asyncio.sleep(1.0)

@@ -210,5 +210,3 @@ class Fleet:
 def charge_of(view: ClusterView) -> Charge:
     pools = {pool.id: pool.place for pool in view.all("pool", Pool) if pool.capability.holds_volumes}
     return Charge(pools, tuple(view.all("network", Network)))
-
-

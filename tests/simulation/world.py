@@ -18,6 +18,7 @@ from covey.model import record as records
 from covey.model.cluster import Defaults
 from covey.model.job import Job
 from covey.model.order import Order, Outcome
+from covey.model.record import Record
 from covey.model.request import Request
 from covey.store.memory import MemoryData
 from covey.store.protocol import Op, Put, Unchanged
@@ -27,6 +28,7 @@ from tests.simulation.machines import CAPACITY, Machine, acting_task
 from tests.simulation.processes import AgentProcess, Controller
 from tests.simulation.transport import Wire
 
+USUAL_S = 1.0  # what a host's call takes at most, on a good day
 LEADER = records.key("leadership", "leader")
 
 
@@ -53,7 +55,8 @@ class World:
         self.trace: list[str] = []
         self.keeps_trace = False
         self.store_errors = 0.0  # chance that a transaction fails, before or after it was written
-        self.slowest_s = 0.2  # what a host's call takes at most before its effect
+        self.slowest_s = USUAL_S  # what a host's call takes at most before its effect
+        self.slowest_boot_s = 15.0
         self.lingers_s = 0.0  # and after it
         self.spies: list[Callable[[str, str], None]] = []  # told (point, what): a crash matrix kills here
         self.cancels: list[asyncio.Task[None]] = []  # what somebody still waits for
@@ -90,7 +93,7 @@ class World:
         pool, network, image = a_pool(), a_network(), an_image()
         defaults = Defaults(memory=2**30, stop_graceful_s=5.0, ready_timeout_s=30.0)
         nodes = [a_node(machine.name) for machine in self.machines.values()]
-        made = (a_cluster_record(defaults=defaults), *nodes, pool, network, image)
+        made: tuple[Record, ...] = (a_cluster_record(defaults=defaults), *nodes, pool, network, image)
         self.data.write((), [Put(records.key_of(record), records.to_bytes(record)) for record in made])
         for machine in self.machines.values():
             machine.capacity[pool.place.path] = CAPACITY
@@ -156,7 +159,9 @@ class World:
         before = process.agent.tasks.in_flight
         (error,) = process.agent.accept([order])
         began = order.task in process.agent.tasks.in_flight and order.task not in before
-        self.note(f"{self.machines[node].name} gets {order.task} {order.step.kind}: {'refused' if error else 'begins' if began else 'known'}")
+        self.note(
+            f"{self.machines[node].name} gets {order.task} {order.step.kind}: {'refused' if error else 'begins' if began else 'known'}"
+        )
         if began and order.epoch < self._spoken.get(node, (0, 0)):
             self.violate(f"order {order.task} of the deposed epoch {order.epoch} was begun")
         if began and order.session != process.agent.session:

@@ -18,7 +18,7 @@ from fastapi import Header, Path, Query
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from covey.api.bodies import Body
 from covey.api.documents import Problem
@@ -266,7 +266,8 @@ _MEANINGS = {
 
 
 def _media(media_type: str) -> type[Response]:
-    return type("Documented", (Response,), {"media_type": media_type})
+    """The class by which FastAPI documents an answer; only that of JSON has a schema of ours."""
+    return JSONResponse if media_type == JSON else type("Documented", (Response,), {"media_type": media_type})
 
 
 def _extra(operation: Operation) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from bisect import bisect_right
 from collections import deque
@@ -44,6 +43,7 @@ class EventLog:
         self._file = 1  # number of the one being written
         self._written = 0  # events in it
         self._forgotten = False  # whether events were dropped from memory
+        self._ending = False
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -57,10 +57,9 @@ class EventLog:
         if self._task is None:
             return
         self._feed.ignore(self._hear)
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-        await self._drain()
+        self._ending = True  # not cancelled: what is being written would be lost
+        self._news.set()
+        await self._task
 
     # --- reading -------------------------------------------------------------------------------------------------------------------
     @property
@@ -99,7 +98,7 @@ class EventLog:
             self._news.set()
 
     async def _work(self) -> None:
-        while True:
+        while not self._ending:
             await self._news.wait()
             self._news.clear()
             await self._drain()

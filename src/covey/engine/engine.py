@@ -26,7 +26,9 @@ from covey.store.protocol import LARGEST_REQUEST, Delete, Op, Store, Unchanged, 
 
 NODE_PATIENCE_S = 30.0  # how long a job waits for the agent of a node that it needs
 AT_ONCE = 64  # jobs planned between two looks at the world
-LARGEST_JOB = 250_000  # bytes of a job as submitted: its parts are repeated in its plan and its records, and all go in one transaction
+LARGEST_JOB = (
+    250_000  # bytes of a job as submitted: its parts are repeated in its plan and its records, and all go in one transaction
+)
 LARGEST_BEGIN = LARGEST_REQUEST - 150_000  # bytes of the transaction that begins a job: the one that ends it says a little more
 Planner = Callable[[ClusterView, Request], Plan]
 log = structlog.get_logger()
@@ -151,7 +153,9 @@ class Engine:
         runner.control.cancelled_by = by
         runner.control.interrupt()
         await runner.control.answered.wait()
-        check(runner.job.cancelled_by, Refused("it was too far already to be taken back", job, f"let it end: covey job watch {id}"))
+        check(
+            runner.job.cancelled_by, Refused("it was too far already to be taken back", job, f"let it end: covey job watch {id}")
+        )
 
     def blocked(self, id: int) -> Blocked | None:
         """What a queued job waits for, if it is known."""

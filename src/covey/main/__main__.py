@@ -11,6 +11,9 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+# structlog takes rich in for its tracebacks wherever that happens to be installed: 9 MB in each daemon, for nothing.
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+
 from covey.base import log
 from covey.base.errors import CoveyError, Refused
 from covey.main.layout import Choices

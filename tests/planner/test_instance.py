@@ -1,0 +1,312 @@
+"""Verbs of instances."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from covey.base.errors import BadInput, NoSpace, NotFound, Refused, Unavailable
+from covey.model.instance import Instance
+from covey.model.plan import Plan
+from covey.model.pool import Space
+from covey.model.record import Record, decoded
+from covey.model.request import Request
+from covey.model.requests.instance import (
+    AddInstance,
+    DiskWish,
+    ModifyInstance,
+    NicWish,
+    RebootInstance,
+    RemoveInstance,
+    ResetInstance,
+    StartInstance,
+    StopInstance,
+)
+from covey.model.requests.repair import RepairInstance
+from covey.model.view import ClusterView
+from covey.planner import plan
+from tests.kit.builders import (
+    GIB,
+    a_cluster,
+    a_debris,
+    a_disk,
+    a_network,
+    a_nic,
+    a_pool,
+    an_id,
+    an_image,
+    an_instance,
+    an_observed,
+    asked,
+)
+
+
+def of(view: ClusterView, request: Request) -> Plan:
+    return plan(view, asked(request))
+
+
+def kinds(made: Plan) -> list[str]:
+    return [step.kind.partition("@")[0] for step in made.steps]
+
+
+def written(made: Plan, when: str) -> dict[str, Record | None]:
+    return {write.key: None if write.record is None else decoded(write.key, write.record) for write in getattr(made, when)}
+
+
+def added(made: Plan) -> Instance:
+    (instance,) = written(made, "begin").values()
+    assert isinstance(instance, Instance)
+    return instance
+
+
+def test_an_instance_gets_its_volumes_then_its_seed_then_its_domain_and_runs() -> None:
+    made = of(a_cluster(), AddInstance(name="web1", image="debian-12", disks=(DiskWish(), DiskWish(size=GIB))))
+    assert kinds(made) == ["volume", "volume", "seed", "defined", "running"]
+    assert [getattr(step, "image", None) for step in made.steps[:2]] == [an_image().id, ""]
+
+
+def test_an_instance_that_is_not_started_does_not_run_and_needs_no_memory() -> None:
+    made = of(a_cluster(memory=GIB), AddInstance(name="web1", image="debian-12", memory=40 * GIB, start=False))
+    assert kinds(made) == ["volume", "seed", "defined"]
+    assert added(made).desired == "stopped"
+
+
+def test_while_it_is_made_its_name_is_taken_and_afterwards_it_is_ready() -> None:
+    made = of(a_cluster(), AddInstance(name="web1", image="debian-12"))
+    begun = added(made)
+    assert (begun.name, begun.state) == ("web1", "adding")
+    (done,) = written(made, "success").values()
+    assert done == replace(begun, state="ready")
+    assert list(written(made, "undone").values()) == [None]
+
+
+def test_a_disk_without_a_size_is_as_large_as_its_image() -> None:
+    (disk,) = added(of(a_cluster(), AddInstance(name="web1", image="debian-12"))).disks
+    assert disk.size == an_image().size
+
+
+def test_a_disk_smaller_than_its_image_is_refused() -> None:
+    with pytest.raises(BadInput, match="smaller"):
+        of(a_cluster(), AddInstance(name="web1", image="debian-12", disks=(DiskWish(size=GIB),)))
+
+
+def test_an_instance_without_an_image_has_no_disk_and_no_seed() -> None:
+    made = of(a_cluster(), AddInstance(name="web1"))
+    assert kinds(made) == ["defined", "running"]
+    assert added(made).disks == ()
+
+
+def test_raw_volumes_claim_all_of_their_size_and_thin_ones_little() -> None:
+    wishes = (DiskWish(size=8 * GIB, format="raw"), DiskWish(size=8 * GIB))
+    claims = of(a_cluster(), AddInstance(name="web1", disks=wishes)).claims
+    assert claims[0].amount == 8 * GIB
+    assert claims[1].amount < GIB
+
+
+@pytest.mark.parametrize("taken", ["name", "uuid", "mac", "address"])
+def test_what_another_instance_has_is_taken(taken: str) -> None:
+    view = a_cluster(instances=[an_instance("web1", nics=(a_nic(number=10),))])
+    request = {
+        "name": AddInstance(name="web1"),
+        "uuid": AddInstance(name="web2", uuid=an_id("instance/web1").upper()),
+        "mac": AddInstance(name="web2", nics=(NicWish(mac="02-C0-7E-00-00-0A"),)),
+        "address": AddInstance(name="web2", nics=(NicWish(address="10.77.0.10"),)),
+    }[taken]
+    with pytest.raises(Refused, match="taken"):
+        of(view, request)
+
+
+def test_addresses_are_given_from_the_lowest_free_one_on() -> None:
+    network = a_network(pool=(10, 12))
+    there = [an_instance("web1", nics=(a_nic(number=10, network=network),))]
+    made = of(a_cluster(networks=[network], instances=there), AddInstance(name="web2", nics=(NicWish(), NicWish())))
+    assert [nic.address for nic in added(made).nics] == ["10.77.0.11", "10.77.0.12"]
+
+
+def test_a_network_without_a_free_address_has_no_room() -> None:
+    network = a_network(pool=(10, 10))
+    there = [an_instance("web1", nics=(a_nic(number=10, network=network),))]
+    with pytest.raises(NoSpace, match="no free address"):
+        of(a_cluster(networks=[network], instances=there), AddInstance(name="web2"))
+
+
+@pytest.mark.parametrize("address", ["10.77.0.0", "10.77.0.255", "10.77.0.1", "10.78.0.5"])
+def test_network_broadcast_gateway_and_foreign_addresses_are_not_for_guests(address: str) -> None:
+    with pytest.raises(BadInput):
+        of(a_cluster(), AddInstance(name="web1", nics=(NicWish(address=address),)))
+
+
+def test_without_networks_an_instance_has_no_nic() -> None:
+    assert added(of(a_cluster(networks=[]), AddInstance(name="web1"))).nics == ()
+
+
+def test_of_several_networks_default_is_usual_and_else_one_must_be_named() -> None:
+    lan, dmz, usual = a_network(), a_network("dmz", "10.78.0"), a_network("default", "10.79.0")
+    (nic,) = added(of(a_cluster(networks=[lan, dmz, usual]), AddInstance(name="web1"))).nics
+    assert nic.network == usual.id
+    with pytest.raises(NotFound, match="none is called default"):
+        of(a_cluster(networks=[lan, dmz]), AddInstance(name="web1"))
+
+
+def test_the_node_with_most_memory_left_is_chosen_and_the_reason_given() -> None:
+    there = [an_instance("web1", memory=50 * GIB)]
+    made = of(a_cluster(nodes=2, instances=there), AddInstance(name="web2"))
+    assert added(made).node == an_id("node/n2")
+    assert made.reasons[0].startswith("n2 has most")
+
+
+def test_what_shall_run_counts_as_used_even_while_it_does_not() -> None:
+    there = [an_instance("web1", memory=60 * GIB), an_instance("web2", memory=60 * GIB, desired="stopped")]
+    with pytest.raises(NoSpace, match="not yet promised"):
+        of(a_cluster(instances=there), AddInstance(name="web3", memory=5 * GIB))
+    of(a_cluster(instances=there[1:]), AddInstance(name="web3", memory=5 * GIB))
+
+
+def test_a_pool_keeps_its_floor() -> None:
+    view = a_cluster(space=Space(100 * GIB, 20 * GIB))
+    of(view, AddInstance(name="web1", disks=(DiskWish(size=15 * GIB, format="raw"),)))
+    with pytest.raises(NoSpace, match="must stay free"):
+        of(view, AddInstance(name="web1", disks=(DiskWish(size=15 * GIB + 512, format="raw"),)))
+    with pytest.raises(NoSpace):
+        of(view, AddInstance(name="web1", disks=(DiskWish(size=8 * GIB, format="raw"),) * 2))
+
+
+def test_thin_disks_that_may_outgrow_their_pool_are_warned_of() -> None:
+    made = of(a_cluster(space=Space(100 * GIB, 20 * GIB)), AddInstance(name="web1", disks=(DiskWish(size=50 * GIB),)))
+    assert "may grow to 50G" in made.warnings[0]
+
+
+def test_an_unfinished_image_cannot_be_used() -> None:
+    with pytest.raises(Refused, match="adding"):
+        of(a_cluster(images=[an_image(state="adding")]), AddInstance(name="web1", image="debian-12"))
+
+
+def test_an_instance_whose_uuid_has_leftovers_waits_for_their_removal() -> None:
+    from covey.model.steps.instance import EnsureRunning
+
+    id = an_id("instance/web1")
+    left = a_debris(7, EnsureRunning(node=an_id("node/n1"), instance=id, generation=1))
+    with pytest.raises(Refused, match="job 7"):
+        of(a_cluster(extra=[left]), AddInstance(name="web1", uuid=id))
+
+
+def test_no_cluster_no_instance() -> None:
+    with pytest.raises(Refused, match="no cluster"):
+        of(ClusterView(), AddInstance(name="web1"))
+
+
+def test_a_node_that_has_not_said_what_it_knows_is_given_nothing() -> None:
+    with pytest.raises(Unavailable, match="has not answered"):
+        of(a_cluster(answering=False, instances=[an_instance()]), StopInstance(instance="web1"))
+
+
+def test_a_node_of_an_older_release_must_be_upgraded_first() -> None:
+    with pytest.raises(Refused) as refused:
+        of(a_cluster(kinds=["answer@1"], instances=[an_instance()]), StopInstance(instance="web1"))
+    assert refused.value.hint == "upgrade Covey on n1 first"
+
+
+# --- life -------------------------------------------------------------------------------------------------------------------------------
+STOPPED = an_instance(desired="stopped")
+
+
+def test_a_start_raises_the_generation_and_a_failed_one_does_not_lower_it() -> None:
+    made = of(a_cluster(instances=[STOPPED]), StartInstance(instance="web1"))
+    assert kinds(made) == ["defined", "running"]
+    begun, undone = added(made), next(iter(written(made, "undone").values()))
+    assert (begun.generation, begun.desired) == (STOPPED.generation + 1, "running")
+    assert isinstance(undone, Instance)
+    assert (undone.generation, undone.desired) == (STOPPED.generation + 1, "stopped")
+
+
+def test_starting_what_runs_does_nothing() -> None:
+    view = a_cluster(instances=[an_instance()], extra=[an_observed(an_instance())])
+    assert of(view, StartInstance(instance="web1")).steps == ()
+
+
+def test_what_should_run_and_does_not_is_started() -> None:
+    view = a_cluster(instances=[an_instance()], extra=[an_observed(an_instance(), "crashed")])
+    assert "running" in kinds(of(view, StartInstance(instance="web1")))
+
+
+def test_a_start_needs_memory() -> None:
+    with pytest.raises(NoSpace):
+        of(a_cluster(instances=[STOPPED], memory=GIB), StartInstance(instance="web1"))
+
+
+def test_a_stop_is_graceful_by_default_and_says_for_how_long() -> None:
+    view = a_cluster(instances=[an_instance()])
+    made = of(view, StopInstance(instance="web1"))
+    assert getattr(made.steps[0], "graceful_s", None) == 120.0
+    assert "cut at once" in of(view, StopInstance(instance="web1", graceful_s=0.0)).summary
+    assert made.repair == "covey instance stop web1 --now"
+
+
+@pytest.mark.parametrize(("state", "steps"), [("stopped", 0), ("running", 1), ("paused", 1), ("crashed", 1)])
+def test_stopping_is_for_what_is_not_known_to_be_stopped(state: str, steps: int) -> None:
+    view = a_cluster(instances=[STOPPED], extra=[an_observed(STOPPED, state)])
+    assert len(of(view, StopInstance(instance="web1")).steps) == steps
+
+
+@pytest.mark.parametrize("request_of", [RebootInstance, ResetInstance])
+def test_a_stopped_instance_is_not_started_by_a_reboot(request_of: type[RebootInstance] | type[ResetInstance]) -> None:
+    with pytest.raises(Refused, match="stopped"):
+        of(a_cluster(instances=[STOPPED]), request_of(instance="web1"))
+    made = of(a_cluster(instances=[an_instance()]), request_of(instance="web1"))
+    assert kinds(made) == ["generation"]
+
+
+def test_a_removal_stops_then_forgets_then_removes_each_disk() -> None:
+    instance = an_instance(disks=(a_disk("a", 0), a_disk("b", 1)))
+    made = of(a_cluster(instances=[instance], extra=[an_observed(instance)]), RemoveInstance(instance="web1"))
+    assert kinds(made) == ["stopped", "instance-absent", "volume-absent", "volume-absent"]
+    assert set(written(made, "success")) == {f"state/instance/{instance.id}", f"state/observed/{instance.id}"}
+    assert made.warnings == ("what is on its disks is lost",)
+
+
+@pytest.mark.parametrize("request_of", [StartInstance, StopInstance, RebootInstance, ModifyInstance, RepairInstance])
+@pytest.mark.parametrize("state", ["adding", "removing"])
+def test_what_is_being_made_or_removed_is_left_alone(request_of: type[StartInstance], state: str) -> None:
+    with pytest.raises(Refused, match=state):
+        of(a_cluster(instances=[an_instance(state=state)]), request_of(instance="web1"))
+
+
+def test_a_removal_that_was_cut_short_can_be_finished() -> None:
+    assert of(a_cluster(instances=[an_instance(state="removing")]), RemoveInstance(instance="web1")).steps
+
+
+def test_modifying_changes_what_was_given_and_nothing_else() -> None:
+    instance = an_instance(notes="old", tags=("a",))
+    (after,) = written(
+        of(a_cluster(instances=[instance]), ModifyInstance(instance="web1", tags=("c", "b", "c"))), "success"
+    ).values()
+    assert after == replace(instance, tags=("b", "c"))
+    assert of(a_cluster(instances=[instance]), ModifyInstance(instance="web1", notes="old")).success == ()
+
+
+@pytest.mark.parametrize(
+    ("desired", "state", "last"),
+    [
+        ("running", "running", "defined"),
+        ("running", "missing", "running"),
+        ("stopped", "running", "stopped"),
+        ("stopped", "stopped", "defined"),
+    ],
+)
+def test_a_repair_makes_the_machine_what_the_record_says(desired: str, state: str, last: str) -> None:
+    instance = an_instance(desired=desired)
+    made = of(a_cluster(instances=[instance], extra=[an_observed(instance, state)]), RepairInstance(instance="web1"))
+    assert kinds(made)[-1] == last
+
+
+def test_an_instance_holds_itself_and_shares_what_it_stands_on() -> None:
+    instance = an_instance(nics=(a_nic(),), disks=(replace(a_disk(), image=an_image().id),))
+    uses = of(a_cluster(instances=[instance]), RebootInstance(instance="web1")).uses
+    assert uses.exclusive == (f"instance/{instance.id}",)
+    assert set(uses.shared) == {
+        f"node/{instance.node}",
+        f"pool/{a_pool().id}",
+        f"network/{a_network().id}",
+        f"image/{an_image().id}",
+    }
