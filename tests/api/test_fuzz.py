@@ -15,6 +15,7 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis import Case, GenerationMode
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     negative_data_rejection,
@@ -80,6 +81,7 @@ async def _serve(directory: Path, files: CertificateFiles, ready: Future[Any]) -
 
 def every_operation(server: Server) -> Iterator[Any]:
     for result in schemathesis.openapi.from_dict(server.document).get_all_operations():
+        assert isinstance(result, Ok)
         operation = result.ok()
         if operation.definition.raw["operationId"] not in ENDLESS:
             yield operation
@@ -101,7 +103,7 @@ def try_all(server: Server, secret: str, mode: GenerationMode, checks: list[Any]
                 suppress_health_check=list(HealthCheck),
             )
             @given(case=operation.as_strategy(generation_mode=mode))
-            def once(case: Case) -> None:
+            def once(case: Case[Any]) -> None:
                 wait_for = case.query.get("at_least")
                 if isinstance(wait_for, int) and 0 <= wait_for <= LARGEST_NUMBER:
                     case.query["at_least"] = 1  # what lies in the future would be waited for

@@ -328,12 +328,24 @@ async def test_a_foreign_file_is_refused_listed_and_never_removed(bench: Bench) 
     assert [(found.id, found.job) for found in await storage.volumes(bench.place)] == [(ID, "")]
 
 
-async def test_an_empty_volume_takes_no_room_worth_naming(files: FileBench) -> None:
+async def test_a_qcow2_volume_takes_room_as_it_is_written_and_a_raw_one_at_once(files: FileBench) -> None:
     storage = await with_pool(files)
-    await storage.ensure_volume(a_volume(files, size=2**40), "job-2", None)
+    size = 64 * MIB
+    await storage.ensure_volume(a_volume(files, size=size), "job-2", None)
     (found,) = await storage.volumes(files.place)
-    assert found.size == 2**40
-    assert found.used < MIB
+    assert found.size == size
+    assert found.used < MIB if found.format == "qcow2" else found.used >= size
+    await storage.ensure_size(a_volume(files, size=2 * size), 2 * size)
+    (grown,) = await storage.volumes(files.place)
+    assert grown.used < MIB if found.format == "qcow2" else grown.used >= 2 * size
+
+
+async def test_a_raw_volume_larger_than_the_disk_is_refused_at_once(tmp_path: Path) -> None:
+    bench = FileBench(tmp_path, "raw")
+    storage = await with_pool(bench)
+    with pytest.raises(NoSpace):
+        await storage.ensure_volume(a_volume(bench, size=2**43), "job-2", None)
+    assert await storage.volumes(bench.place) == ()
 
 
 async def test_a_volume_belongs_to_qemu_alone(tmp_path: Path) -> None:

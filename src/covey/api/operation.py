@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -173,6 +173,14 @@ class Operation:
                 values[name] = known[name].parse(value)
         return values
 
+    def check_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Raises BadInput for a declared header that is too long."""
+        longest = {parameter.name.lower().encode(): parameter for parameter in self.headers}
+        for name, value in headers:
+            parameter = longest.get(name)
+            if parameter:
+                parameter.parse(value.decode("latin-1"))
+
 
 class Context:
     """What all operations of one app share."""
@@ -193,6 +201,7 @@ def endpoint(operation: Operation, context: Context) -> Callable[[Request], Awai
         try:
             principal: Principal = scope["covey.principal"]
             check_allowed(principal, permission)
+            operation.check_headers(scope["headers"])
             query = parse_query(scope["query_string"])
             return await handle(Call(inside, submissions, listings, principal, request, scope["path_params"], query))
         except CoveyError as error:

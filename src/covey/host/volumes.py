@@ -22,9 +22,9 @@ async def ensure_volume(host: Host, volume: Volume, image: str, job: str) -> int
 
 
 async def ensure_volume_size(host: Host, instance: str, disk: int, volume: Volume) -> int:
-    """Grow a volume where it can be grown: QEMU holds the file's lock while the guest runs, so then QEMU must do it."""
+    """Grow a volume where it can be grown: while the guest runs, QEMU holds a qcow2's lock and its tables, and must do it itself."""
     found = await host.hypervisor.domain(instance)
-    if found and found.state in ("running", "paused"):
+    if volume.format == "qcow2" and found and found.state in ("running", "paused"):
         await host.hypervisor.ensure_guest_size(instance, disk, volume.size)
         return volume.size
     return await host.storage(volume.place).ensure_size(volume, volume.size)
