@@ -14,6 +14,7 @@ from covey.model.steps.image import EnsureImageAbsent, EnsureImageBuilt, EnsureI
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
 from covey.planner.registry import plans
+from covey.planner.wording import named
 
 _FACTS = {field: ResultOf(0, field) for field in ("format", "size", "file_size", "sha256")}
 
@@ -77,7 +78,7 @@ def remove(view: ClusterView, request: RemoveImage) -> Plan:
     check(
         not users,
         Refused(
-            f"{len(users)} instances are made from it: {', '.join(users[:5])}" + (" ..." if len(users) > 5 else ""),
+            f"it is used by {named(users)}",
             image,
             "their disks read from it; remove them first",
         ),

@@ -13,6 +13,7 @@ from covey.model.steps.network import EnsureNetwork, EnsureNetworkAbsent
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
 from covey.planner.registry import plans
+from covey.planner.wording import named
 
 
 @plans(AddNetwork)
@@ -88,7 +89,7 @@ def remove(view: ClusterView, request: RemoveNetwork) -> Plan:
     check(
         not users,
         Refused(
-            f"{len(users)} instances are on it: {', '.join(users[:5])}" + (" ..." if len(users) > 5 else ""),
+            f"it is used by {named(users)}",
             network,
             "remove those first",
         ),

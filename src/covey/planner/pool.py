@@ -11,6 +11,7 @@ from covey.model.steps.pool import EnsurePool, EnsurePoolAbsent
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
 from covey.planner.registry import plans
+from covey.planner.wording import named
 
 
 @plans(AddPool)
@@ -54,7 +55,7 @@ def remove(view: ClusterView, request: RemovePool) -> Plan:
     check(
         not users,
         Refused(
-            f"{len(users)} instances have disks in it: {', '.join(users[:5])}" + (" ..." if len(users) > 5 else ""),
+            f"it holds disks of {named(users)}",
             pool,
             "remove those disks first",
         ),
