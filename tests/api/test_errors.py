@@ -65,6 +65,7 @@ WRONG: list[tuple[str, str, bytes, int]] = [
     ("POST", "/v1/instances", b'{"name": "web1", "disks": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400),
     ("POST", "/v1/instances", b'{"name": "web1", "disks": [{"size": 0}]}', 400),
     ("POST", "/v1/instances?dry_run=yes", b'{"name": "web1"}', 400),
+    ("POST", "/v1/instances?dry_run=", b'{"name": "web1"}', 400),
     ("POST", "/v1/instances?dryrun=true", b'{"name": "web1"}', 400),
     ("POST", "/v1/instances?after=1,x", b'{"name": "web1"}', 400),
     ("POST", "/v1/instances?reason=a%0ab", b'{"name": "web1"}', 400),

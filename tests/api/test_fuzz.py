@@ -30,7 +30,7 @@ from covey.api.operation import LARGEST_NUMBER
 from covey.base.tls import CertificateFiles, ensure_server_certificate
 from tests.api.flock import ADMIN, VIEWER, AsPeer, a_client, a_flock, initialised
 
-EXAMPLES = 30  # of each operation and mode
+EXAMPLES = 15  # of each operation and mode
 LIMIT_S = 20.0
 ENDLESS = {"follow_events"}  # a stream that does not end has no answer to check
 CHECKS = [

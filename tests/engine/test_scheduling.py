@@ -13,6 +13,8 @@ from covey.base.errors import BadInput, NotFound, Refused, StepFailed
 from covey.engine.queue import PATIENCE_S, Busy, blocked_by, in_order
 from covey.model.plan import Claim, Plan, Uses, put
 from covey.model.view import ClusterView
+from covey.store.memory import Faults
+from covey.store.protocol import Batch
 from tests.engine.stage import Stage, a_plan, forward, undoable
 from tests.kit.builders import a_job, an_instance
 from tests.kit.virtual import eventually, in_virtual_time
@@ -149,6 +151,26 @@ async def test_each_plan_sees_what_the_plans_before_it_claimed() -> None:
     await stage.ended(3)
     assert seen == [0, 100, 200]
     assert not stage.feed.view.claimed.get("n1/p")
+
+
+@in_virtual_time
+async def test_each_plan_sees_what_was_claimed_before_it_also_when_the_feed_is_late() -> None:
+    class Late(Faults):
+        async def before_batch(self, batch: Batch) -> None:
+            await asyncio.sleep(1.0)
+
+    stage = await Stage(faults=Late()).raise_curtain()
+    seen = []
+
+    def plan(view: ClusterView) -> Plan:
+        seen.append(view.claimed.get("n1/p", 0))
+        return a_plan(undoable(), claims=(Claim("n1", "p", 100),))
+
+    stage.nodes.slow("running@1", 60.0)
+    stage.plans = {"a": plan, "b": plan}
+    for id in await stage.submit_all("a", "b"):
+        await stage.reached(id, "running")
+    assert sorted(seen) == [0, 100]
 
 
 @in_virtual_time

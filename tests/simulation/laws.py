@@ -58,9 +58,22 @@ def differences(world: World) -> Iterator[str]:
     for image in view.all("image", Image):
         if image.state not in ("ready", "removing"):
             yield f"{image} is {image.state}, and no job is at it"
+    yield from _shared(view)
     for machine in world.machines.values():
         for difference in (*_volumes(view, machine), *_domains(view, machine), *_others(view, machine)):
             yield f"{machine.name}: {difference}"
+
+
+def _shared(view: ClusterView) -> Iterator[str]:
+    """What two records have that only one may have."""
+    for collection in ("instance", "image", "network", "pool", "node"):
+        names = [record.name for _, record in view.collections[collection].values()]
+        yield from (f"two of {collection} are called {name}" for name in sorted(set(names)) if names.count(name) > 1)
+    nics = [nic for instance in view.instances for nic in instance.nics]
+    taken = [nic.mac for nic in nics] + [f"{nic.address} on network {nic.network}" for nic in nics if nic.address]
+    yield from (f"two NICs have {thing}" for thing in sorted(set(taken)) if taken.count(thing) > 1)
+    places = [pool.place.path for pool in view.all("pool", Pool) if pool.place.path]
+    yield from (f"pools within each other: {one} {other}" for one in places for other in places if other.startswith(f"{one}/"))
 
 
 def _volumes(view: ClusterView, machine: Machine) -> Iterator[str]:

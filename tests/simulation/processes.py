@@ -91,6 +91,8 @@ class _StoreWeather(Faults):
 
     async def before_batch(self, batch: Batch) -> None:
         await self._controller.connected()
+        if self._world.store_errors:
+            await asyncio.sleep(self._world.random.random() * 0.3)
         self._maybe_fail()
 
     def _maybe_fail(self) -> None:

@@ -158,13 +158,13 @@ class Operation:
     example: Any = None
 
     def parse_query(self, text: bytes) -> dict[str, Any]:
-        """Every declared parameter, with its default when it is absent or empty. Raises BadInput, for unknown ones too: a mistyped
+        """Every declared parameter, with its default when it is absent. Raises BadInput, for unknown ones too: a mistyped
         dry_run must not become a change."""
         values = {parameter.name: parameter.default for parameter in self.query}
         if text:
             known = {parameter.name: parameter for parameter in self.query}
             try:
-                given = parse_qsl(text.decode("latin-1"), max_num_fields=100)
+                given = parse_qsl(text.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
             except ValueError as error:
                 raise BadInput("there are too many parameters", "query") from error
             for name, value in given:

@@ -23,7 +23,7 @@ from covey.service.inside import Inside
 FIELDS = frozenset({"id", "kind", "state", "user", "object", "title", "reason", "created_at", "ended_at"})
 PAGE = 100
 HIDDEN = ("seed", "now", "secret", "user_data", "digest", "kind")
-_NAMING = ("instance", "node", "image", "pool", "network", "token", "name")
+_NAMING = ("name", "instance", "node", "image", "pool", "network", "token")  # what is made is named before what it is made of
 
 
 def plan_document(view: ClusterView, plan: Plan) -> Document:

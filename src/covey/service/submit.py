@@ -133,10 +133,12 @@ class Submissions:
             return ()
         collection, name = options.target
         record = self._inside.view.named(collection, name) if name else self._inside.view.find(collection, collection)
+        if record is None and not options.after:
+            return ()  # the planner says that there is none, and what is like it
         revision = self._inside.view.revision_of(collection, record.id) if record else 0
-        if record is None or revision != options.revision:
+        if revision != options.revision:
             raise _changed(collection, name)
-        return (Unchanged(records.key(collection, record.id), revision),)
+        return (Unchanged(records.key(collection, record.id), revision),) if record else ()
 
     async def _commit(
         self,
