@@ -99,7 +99,9 @@ def _mounts(places: tuple[str, ...]) -> Iterator[str]:
 
 
 def _loops(places: tuple[str, ...]) -> Iterator[str]:
-    listed = subprocess.run(["losetup", "--noheadings", "--raw", "--output", "NAME,BACK-FILE"], capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["losetup", "--noheadings", "--raw", "--output", "NAME,BACK-FILE"], capture_output=True, text=True, check=False
+    )
     for line in listed.stdout.splitlines():
         name, _, file = line.partition(" ")
         if file.startswith(places):

@@ -33,7 +33,9 @@ def test_a_size_is_what_people_mean_by_it(text: str | int, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "G", "20X", "-1G", "1e3", "20G\n20G", "٢G", "1,5G", "0x10", "1.G", "20 G B", "9" * 5000, "9" * 400 + ".5P"])
+@pytest.mark.parametrize(
+    "text", ["", "G", "20X", "-1G", "1e3", "20G\n20G", "٢G", "1,5G", "0x10", "1.G", "20 G B", "9" * 5000, "9" * 400 + ".5P"]
+)
 def test_what_is_no_size_is_bad_input(text: str) -> None:
     with pytest.raises(BadInput, match="disk 0"):
         parse_size(text, "disk 0")

@@ -21,7 +21,9 @@ from covey.model.pool import Place, Volume
 INSTANCE = "0a1b2c3d-1111-4222-8333-444455556666"
 FIRST = Volume("5f0a3c1e-0000-4000-8000-000000000001", Place("file", "/srv/pool"), "qcow2", 2**30)
 SECOND = Volume("5f0a3c1e-0000-4000-8000-000000000002", Place("file", "/srv/pool"), "raw", 2**30)
+ISO = "5f0a3c1e-0000-4000-8000-000000000003"
 ATTACHMENTS = {
+    ISO: Attachment("file", "/srv/images/debian.iso", "raw"),
     FIRST.id: Attachment("file", "/srv/pool/first.qcow2", "qcow2"),
     SECOND.id: Attachment("block", "/dev/vg0/second", "raw"),
 }
@@ -35,7 +37,7 @@ LARGE = Domain(
     machine="pc-q35-7.2",
     disks=(DomainDisk(0, FIRST), DomainDisk(1, SECOND)),
     nics=(DomainNic(0, "02:c0:7e:11:22:33", "br-lan"),),
-    iso="/srv/images/debian.iso",
+    iso=ISO,
     seed=True,
 )
 GOLDEN = Path(__file__).parent / "golden"

@@ -24,6 +24,7 @@ from covey.base.run import run
 from covey.host.hypervisor.libvirt import LibvirtHypervisor
 from covey.host.hypervisor.private import ensure_private_libvirtd, find_private_libvirtd, private_files, stop_private_libvirtd
 from covey.host.hypervisor.runs import Run, read_run, write_run
+from covey.host.storage.protocol import Attachment
 from covey.model.domain import Domain, DomainNic, FoundDomain
 
 pytestmark = pytest.mark.real
@@ -232,7 +233,8 @@ async def test_a_guest_with_a_nic_a_cd_and_a_seed_runs_in_a_network_namespace(na
         iso = bench.directory / "install.iso"
         iso.write_bytes(bytes(2048 * 16))
         iso.chmod(0o644)
-        domain = replace(domain, nics=(DomainNic(0, "02:c0:7e:11:22:33", "br-lan"),), iso=str(iso), seed=True)
+        domain = replace(domain, nics=(DomainNic(0, "02:c0:7e:11:22:33", "br-lan"),), iso="install", seed=True)
+        attachments = {**attachments, "install": Attachment("file", str(iso), "raw")}
         seed = bench.directory / "instances" / domain.instance / "seed.iso"
         await bench.hypervisor.ensure_defined(domain, attachments, "job-1")
         seed.write_bytes(bytes(2048 * 16))

@@ -51,7 +51,9 @@ def ticking(*, obeys: bool = False, ends_after: int = 0, lets_go: bool = False) 
         _eject(code)
     code.jump("tick")
     code.label("end").power_off().halt()
-    code.label("disk").refer(b"\xbe", "packet", "absolute").refer(b"\x8a\x16", "drive", "absolute")  # mov si, packet; mov dl, [drive]
+    code.label("disk").refer(b"\xbe", "packet", "absolute").refer(
+        b"\x8a\x16", "drive", "absolute"
+    )  # mov si, packet; mov dl, [drive]
     code.put(b"\xcd\x13\xc3").serial()  # int 0x13; ret
     code.text("greeting", GREETING.encode() + b"\n")
     code.label("packet").put(b"\x10\0\x01\0\x00\x7e\0\0\x01\0\0\0\0\0\0\0")  # one sector, to 0:COUNTER, from LBA 1
@@ -62,7 +64,9 @@ def _eject(code: Sector) -> None:
     """Answer the host's wish to unplug: on each bus, eject the slots it marked."""
     code.put(b"\x66\x31\xc9")  # xor ecx, ecx: the bus
     code.label("bus").put(b"\xba\xd0\x0c\x66\x89\xc8\x66\xef")  # out UNPLUG_PORTS + 16, ecx
-    code.put(b"\xba\xc4\x0c\x66\xed\x66\x85\xc0").refer(b"\x74", "next", "short")  # in eax, UNPLUG_PORTS + 4; test eax, eax; jz next
+    code.put(b"\xba\xc4\x0c\x66\xed\x66\x85\xc0").refer(
+        b"\x74", "next", "short"
+    )  # in eax, UNPLUG_PORTS + 4; test eax, eax; jz next
     code.put(b"\xba\xc8\x0c\x66\xef")  # out UNPLUG_PORTS + 8, eax
     code.label("next").put(b"\x66\x41\x66\x83\xf9" + bytes([UNPLUG_BUSES])).refer(b"\x72", "bus", "short")  # inc ecx; cmp; jb bus
 

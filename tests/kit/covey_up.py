@@ -83,7 +83,7 @@ class CoveyUp:
     async def answers(self) -> bool:
         assert self.process is None or self.process.poll() is None, f"covey up ended: {self.log.read_text()[-2000:]}"
         answer = await self.ask("node list --columns answers --no-header")
-        return answer.status == DONE and "no" not in answer.out.split() or "no cluster" in answer.err
+        return (answer.status == DONE and "no" not in answer.out.split()) or "no cluster" in answer.err
 
     async def initialise(self) -> None:
         await self.do("cluster init lab --node-name n1 --accelerator tcg")
@@ -147,7 +147,9 @@ class CoveyUp:
         await eventually(lambda: not self.processes(), within=END_WITHIN_S)
 
     # --- asking --------------------------------------------------------------------------------------------------------------------
-    async def ask(self, line: str, *more: str, stdin: bytes | None = None, within: float = COMMAND_LIMIT_S, **environment: str) -> Answer:
+    async def ask(
+        self, line: str, *more: str, stdin: bytes | None = None, within: float = COMMAND_LIMIT_S, **environment: str
+    ) -> Answer:
         """Run a command to its end. `line` is split as a shell would; `more` are further words, taken as they are."""
         words = [*shlex.split(line), *more]
         process = await asyncio.create_subprocess_exec(
@@ -174,7 +176,9 @@ class CoveyUp:
         assert answer.status == DONE, answer
         return answer.out
 
-    async def fail(self, line: str, *more: str, status: int = FAILED, says: Iterable[str] = (), stdin: bytes | None = None) -> str:
+    async def fail(
+        self, line: str, *more: str, status: int = FAILED, says: Iterable[str] = (), stdin: bytes | None = None
+    ) -> str:
         """Run a command that must fail with `status`, in words that hold each of `says`, and without a traceback; all it said."""
         answer = await self.ask(line, *more, stdin=stdin)
         said = answer.out + answer.err
@@ -209,7 +213,10 @@ class CoveyUp:
 
     async def records(self) -> dict[str, Any]:
         """All that is recorded of objects, without what is only measured."""
-        return {noun: [_recorded(each) for each in await self.json(f"{noun} list")] for noun in ("instance", "image", "pool", "network")}
+        return {
+            noun: [_recorded(each) for each in await self.json(f"{noun} list")]
+            for noun in ("instance", "image", "pool", "network")
+        }
 
     async def console(self, name: str) -> str:
         """What the guest has printed."""
@@ -244,11 +251,15 @@ class CoveyUp:
         kept = ("pools", "images", "seeds", "guests", "fake", "libvirt/etc/qemu")
         paths = (path for part in kept for path in (self.state / part).rglob("*") if path.is_file() or path.is_dir())
         logs = ("console.log", "run.json")
-        return {str(path.relative_to(self.state)): path.stat().st_size for path in paths if path.name not in logs and path.is_file()}
+        return {
+            str(path.relative_to(self.state)): path.stat().st_size for path in paths if path.name not in logs and path.is_file()
+        }
 
     def within(self, *argv: str) -> str:
         """A command of the machine's, in the network namespace of the guests."""
-        done = subprocess.run(["nsenter", f"--net=/run/netns/{self.netns}", *argv], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(
+            ["nsenter", f"--net=/run/netns/{self.netns}", *argv], capture_output=True, text=True, timeout=20, check=False
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -313,13 +324,17 @@ def command_lines() -> list[tuple[int, list[bytes]]]:
 def mounts_below(directory: Path) -> list[str]:
     """Mount points in this mount namespace below a directory."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return [point for point in (line.split()[4] for line in lines) if point.startswith(f"{directory}/") or point == str(directory)]
+    return [
+        point for point in (line.split()[4] for line in lines) if point.startswith(f"{directory}/") or point == str(directory)
+    ]
 
 
 def tmpfs(place: Path, *options: str) -> Path:
     """A small file system of its own at `place`; `close` of the Covey whose directory it is in unmounts it."""
     place.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(("mode=0711", *options)), "covey-story", str(place)], check=True, timeout=20)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", ",".join(("mode=0711", *options)), "covey-story", str(place)], check=True, timeout=20
+    )
     return place
 
 

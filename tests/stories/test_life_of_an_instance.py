@@ -178,7 +178,9 @@ async def test_a_dry_run_of_anything_changes_nothing(covey: CoveyUp) -> None:
 
 async def test_many_from_one_file_are_all_made_or_none(covey: CoveyUp) -> None:
     good = "- {name: n1, image: tick, memory: 16M, start: false}\n- {name: n2, image: tick, memory: 16M, disk: [1M, 2M], start: false}\n"
-    await covey.fail("instance add -f -", stdin=(good + "- {name: '$(reboot)', image: tick}\n").encode(), status=2, says=["$(reboot)"])
+    await covey.fail(
+        "instance add -f -", stdin=(good + "- {name: '$(reboot)', image: tick}\n").encode(), status=2, says=["$(reboot)"]
+    )
     assert await covey.json("instance list") == []
     await covey.do("instance add -f - --yes", stdin=good.encode())
     assert [each["name"] for each in await covey.json("instance list")] == ["n1", "n2"]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from covey.host.host import Host
+from covey.host.storage.protocol import Attachment
 from covey.model.domain import Domain
 
 
 async def ensure_defined(host: Host, domain: Domain, job: str) -> None:
-    """Define a domain whose volumes and ISO are given by id."""
-    if domain.iso:
-        domain = replace(domain, iso=str(host.images.path(domain.iso)))
+    """Define a domain; how its volumes and its ISO are opened is this machine's affair."""
     attachments = {disk.volume.id: host.attachment(disk.volume) for disk in domain.disks}
+    if domain.iso:
+        attachments[domain.iso] = Attachment("file", str(host.images.path(domain.iso)), "raw")
     await host.hypervisor.ensure_defined(domain, attachments, job)
 
 

@@ -11,7 +11,7 @@ READY_CHANNEL = "org.covey.ready.0"  # the virtio-serial port by which a guest r
 
 @dataclass(frozen=True, slots=True)
 class DomainDisk:
-    """A disk of a guest: vda is index 0. `volume` lies in a pool; `iso` is a read-only CD-ROM at a path instead."""
+    """A disk of a guest: vda is index 0. `volume` lies in a pool."""
 
     index: int
     volume: Volume
@@ -26,7 +26,7 @@ class DomainNic:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """What EnsureDomain defines. `iso` is the path of a CD-ROM to boot from, "" for none; `seed` says whether the machine holds a
+    """What EnsureDefined defines. `iso` is the id of the image used as CD-ROM to boot from, "" for none; `seed` says whether the machine holds a
     cloud-init seed for it."""
 
     instance: str  # UUID; also the domain's UUID and name

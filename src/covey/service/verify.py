@@ -264,9 +264,7 @@ def _check_domain(work: _Work, node: Node, instance: Instance, domain: FoundDoma
             repair,
         )
         return
-    if not instance.iso and domain.definition != digest(
-        domain_of(work.after, instance)
-    ):  # of an ISO the node's path is in the digest
+    if domain.definition != digest(domain_of(work.after, instance)):
         work.find(
             instance.id,
             WARNING,

@@ -118,13 +118,17 @@ class _Line:
 
     async def write(self, data: bytes) -> None:
         if self.ended:
-            raise Unavailable("its console is closed: the guest's run has ended", f"instance {self._instance}", "attach again when it runs")
+            raise Unavailable(
+                "its console is closed: the guest's run has ended", f"instance {self._instance}", "attach again when it runs"
+            )
         try:
             async with asyncio.timeout(WRITE_LIMIT_S):
                 await self._writer.drain()  # of what was written before: so no more than one piece ever waits
             self._writer.write(data)
         except TimeoutError as error:
-            raise Unavailable("the guest does not take what is typed", f"instance {self._instance}", "it may hang: see its output") from error
+            raise Unavailable(
+                "the guest does not take what is typed", f"instance {self._instance}", "it may hang: see its output"
+            ) from error
         except OSError as error:
             raise Unavailable("its console went away", f"instance {self._instance}", "attach again when it runs") from error
 

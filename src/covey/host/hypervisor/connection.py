@@ -192,7 +192,9 @@ def _start_events() -> None:
     with _starting:
         if _events:
             return
-        libvirt.registerErrorHandler(lambda _context, _error: None, None)  # else each error is printed to stderr as well as raised
+        libvirt.registerErrorHandler(
+            lambda _context, _error: None, None
+        )  # else each error is printed to stderr as well as raised
         libvirt.virEventRegisterDefaultImpl()
         thread = threading.Thread(target=_serve_events, name="libvirt events", daemon=True)
         _events.append(thread)

@@ -69,10 +69,11 @@ class FakeHypervisor:
 
     async def ensure_defined(self, domain: Domain, attachments: dict[str, Attachment], job: str) -> None:
         known = self._find(domain.instance)
-        missing = [disk.volume.id for disk in domain.disks if disk.volume.id not in attachments]
+        wanted = [disk.volume.id for disk in domain.disks] + ([domain.iso] if domain.iso else [])
+        missing = [id for id in wanted if id not in attachments]
         if known and digest(known.domain) == digest(domain):
             return
-        check(not missing, NotFound(f"nothing says how to open volume {', '.join(missing)}", f"instance {domain.instance}"))
+        check(not missing, NotFound(f"nothing says how to open {', '.join(missing)}", f"instance {domain.instance}"))
         self._keep(replace(known, domain=domain) if known else _Guest(domain, job))
 
     async def ensure_running(self, instance: str, generation: int) -> int:
@@ -240,7 +241,11 @@ class FakeHypervisor:
         check_uuid(instance, "instance")
         check(
             self._shelf.get(_FOREIGN + instance) is None,
-            Refused("libvirt has a domain of that UUID which Covey did not make", f"instance {instance}", "undefine it if it is of no use"),
+            Refused(
+                "libvirt has a domain of that UUID which Covey did not make",
+                f"instance {instance}",
+                "undefine it if it is of no use",
+            ),
         )
         thing = self._shelf.get(_DOMAIN + instance)
         return decode(_Guest, thing) if thing else None
@@ -293,7 +298,8 @@ class FakeReadyListener:
 
 def _grown(disks: tuple[DomainDisk, ...], index: int, size: int) -> tuple[DomainDisk, ...]:
     return tuple(
-        replace(disk, volume=replace(disk.volume, size=max(size, disk.volume.size))) if disk.index == index else disk for disk in disks
+        replace(disk, volume=replace(disk.volume, size=max(size, disk.volume.size))) if disk.index == index else disk
+        for disk in disks
     )
 
 

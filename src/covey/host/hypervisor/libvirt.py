@@ -293,9 +293,7 @@ class LibvirtHypervisor:
             await asyncio.to_thread(runs.write_run, path, run)
 
     async def _look(self, instance: str) -> Sighting | None:
-        return await self._call(
-            instance, lambda connection: sighting.look(connection, instance, self._run_of, self._words_of)
-        )
+        return await self._call(instance, lambda connection: sighting.look(connection, instance, self._run_of, self._words_of))
 
     async def _order(self, instance: str, order: Callable[[Any, str], T], timeout_s: float = CALL_LIMIT_S) -> T:
         return await self._call(instance, lambda connection: order(connection, instance), timeout_s)

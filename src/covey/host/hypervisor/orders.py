@@ -36,7 +36,9 @@ def define(connection: Any, instance: str, text: str) -> None:
         connection.defineXMLFlags(text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
     except libvirt.libvirtError as error:
         if "already exists with uuid" in str(error):
-            raise Refused(f"libvirt has a domain of that name which Covey did not make: {error}", f"instance {instance}") from error
+            raise Refused(
+                f"libvirt has a domain of that name which Covey did not make: {error}", f"instance {instance}"
+            ) from error
         raise failure(error, "libvirt does not take the definition", f"instance {instance}") from error
 
 
@@ -121,7 +123,9 @@ def attach(connection: Any, instance: str, disk: DomainDisk, attachment: Attachm
             except libvirt.libvirtError as error:
                 if "No more available PCI slots" in str(error):
                     raise Refused(
-                        "every free port of the running guest is used up", f"instance {instance}", "stop and start it, then add the disk"
+                        "every free port of the running guest is used up",
+                        f"instance {instance}",
+                        "stop and start it, then add the disk",
                     ) from error
                 raise failure(error, f"disk {disk.index} cannot be attached", f"instance {instance}") from error
     _write_mark(domain, replace(mark, domain=wanted))

@@ -108,7 +108,9 @@ async def stop_private_libvirtd(directory: Path) -> None:
         return
     finally:
         os.close(handle)
-    raise StepFailed(f"process {pid} does not end, not even by SIGKILL", layout, "look at its state with ps; it may hang in the kernel")
+    raise StepFailed(
+        f"process {pid} does not end, not even by SIGKILL", layout, "look at its state with ps; it may hang in the kernel"
+    )
 
 
 def find_private_libvirtd(directory: Path) -> int:
@@ -175,7 +177,9 @@ def _qemu_configuration(layout: _Layout, user: str) -> str:
     try:
         account = pwd.getpwnam(user)
     except KeyError:
-        raise Refused(f"there is no user {user} for QEMU to run as", layout, "install libvirt-daemon-system, or name another") from None
+        raise Refused(
+            f"there is no user {user} for QEMU to run as", layout, "install libvirt-daemon-system, or name another"
+        ) from None
     return f"""# Written by Covey at each start of its private libvirtd.
 user = "{user}"
 group = "{_group(account)}"

@@ -29,7 +29,7 @@ class Hypervisor(Protocol):
         ...
 
     async def ensure_defined(self, domain: Domain, attachments: dict[str, Attachment], job: str) -> None:
-        """The domain is known to the hypervisor as described (`attachments` by volume id), tagged with `job` if it is new.
+        """The domain is known to the hypervisor as described (`attachments` by id of volume, and of the ISO), tagged with `job` if it is new.
         Raises Refused for a domain of that UUID that Covey did not make."""
         ...
 

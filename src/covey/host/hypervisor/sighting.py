@@ -95,7 +95,9 @@ def read_mark(domain: Any, which: int) -> Mark | None:
         text = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE, which)
     except libvirt.libvirtError as error:
         if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_OPERATION_INVALID):
-            return None  # no metadata of ours, or (for a running one) ended meanwhile; or it is transient, as Covey never makes one
+            return (
+                None  # no metadata of ours, or (for a running one) ended meanwhile; or it is transient, as Covey never makes one
+            )
         raise
     return parse_mark(text)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from covey.base.errors import BadInput, NotFound, check
+from covey.base.errors import BadInput, NotFound, check, require
 from covey.host.hypervisor.definition import Mark, definition_text
 from covey.host.hypervisor.places import GuestFiles
 from covey.host.storage.protocol import Attachment
@@ -25,9 +25,7 @@ TCG_CPU = "Nehalem"
 ElementTree.register_namespace("covey", NAMESPACE)
 
 
-def render_domain(
-    domain: Domain, attachments: dict[str, Attachment], generation: int, job: str, files: GuestFiles
-) -> str:
+def render_domain(domain: Domain, attachments: dict[str, Attachment], generation: int, job: str, files: GuestFiles) -> str:
     """The XML of `domain`. Raises BadInput for an accelerator, index or volume without attachment that cannot be."""
     check(
         domain.accelerator in ("kvm", "tcg"),
@@ -53,10 +51,16 @@ def render_domain(
     _text(devices, "emulator", "/usr/bin/qemu-system-x86_64")
     _ports(devices, domain)
     for disk in sorted(domain.disks, key=lambda known: known.index):
-        devices.append(disk_element(disk, _attachment(disk, attachments, domain), boot_order(disk, domain)))
+        devices.append(
+            disk_element(
+                disk,
+                _attachment(f"volume {disk.volume.id} of disk {disk.index}", disk.volume.id, attachments, domain),
+                boot_order(disk, domain),
+            )
+        )
     # Installers of every system find a SATA drive; the kernels of Debian's cloud images have no driver for one, but for virtio's.
     if domain.iso:
-        _cdrom(devices, "sda", "sata", domain.iso, boot_order=1)
+        _cdrom(devices, "sda", "sata", _attachment(f"CD-ROM {domain.iso}", domain.iso, attachments, domain).path, boot_order=1)
     if domain.seed:
         SubElement(devices, "controller", type="scsi", index="0", model="virtio-scsi")
         _cdrom(devices, "sdb", "scsi", str(files.seed))
@@ -70,9 +74,7 @@ def render_domain(
 
 def mark_element(mark: Mark) -> Element:
     """Covey's <metadata>: one element without children, because libvirt gives its namespace to the outermost only."""
-    element = Element(
-        f"{{{NAMESPACE}}}domain", generation=str(mark.generation), job=mark.job, digest=mark.digest
-    )
+    element = Element(f"{{{NAMESPACE}}}domain", generation=str(mark.generation), job=mark.job, digest=mark.digest)
     element.text = definition_text(mark.domain)
     return element
 
@@ -139,11 +141,8 @@ def _text(parent: Element, tag: str, text: str, **attributes: str) -> None:
     SubElement(parent, tag, attributes).text = text
 
 
-def _attachment(disk: DomainDisk, attachments: dict[str, Attachment], domain: Domain) -> Attachment:
-    try:
-        return attachments[disk.volume.id]
-    except KeyError:
-        raise NotFound(f"nothing says how to open volume {disk.volume.id} of disk {disk.index}", f"instance {domain.instance}") from None
+def _attachment(what: str, id: str, attachments: dict[str, Attachment], domain: Domain) -> Attachment:
+    return require(attachments.get(id), NotFound(f"nothing says how to open {what}", f"instance {domain.instance}"))
 
 
 def _cpu(root: Element, domain: Domain) -> None:

@@ -36,6 +36,7 @@ def add(view: ClusterView, request: AddInstance) -> Plan:
     defaults = view.cluster.defaults
     image = _ready_image(view, request.image, label) if request.image else None
     iso = _ready_image(view, request.iso, label) if request.iso else None
+    check(iso is None or iso.format == "raw", Refused(f"{iso} is a disk, not an ISO", label, "take it as --image instead"))
     disks = _resolve_disks(view, request, image, label)
     nics = _resolve_nics(view, request, label)
     memory = request.memory or defaults.memory

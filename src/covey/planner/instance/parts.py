@@ -19,7 +19,7 @@ from covey.model.view import ClusterView
 
 
 def domain_of(view: ClusterView, instance: Instance) -> Domain:
-    """The domain that the record describes. Its `iso` is the image's id, which the node turns into a path."""
+    """The domain that the record describes."""
     nics = tuple(DomainNic(nic.index, nic.mac, _network(view, nic.network).bridge) for nic in instance.nics)
     return Domain(
         instance.id,
