@@ -11,7 +11,7 @@ from covey.model import codec
 from covey.model.requests.cluster import InitCluster
 from covey.model.requests.image import AddImage, BuildImage
 from covey.model.requests.instance import AddInstance
-from covey.model.requests.network import AddNetwork
+from covey.model.requests.network import RemoveNetwork
 from covey.model.requests.pool import AddPool
 from covey.model.view import ClusterView
 from covey.planner import plan
@@ -35,7 +35,7 @@ def view_for(row: Row) -> ClusterView:
     makes_image = isinstance(request, AddImage | BuildImage)
     return a_cluster(
         pools=(a_pool(),) if isinstance(request, AddPool) else (a_pool(), a_pool("fast", path="/srv/fast")),
-        networks=() if isinstance(request, AddNetwork) else (a_network(), a_network("blue", "10.9.0")),
+        networks=(a_network("blue", "10.9.0"),) if isinstance(request, RemoveNetwork) else (a_network(),),
         images=(an_image(),) if makes_image else (an_image(), an_image("extra")),
         instances=() if isinstance(request, AddInstance) else (web1,),
         extra=() if isinstance(request, AddInstance) else (an_observed(web1),),
