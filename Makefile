@@ -14,7 +14,7 @@ demo-clean:  ## remove all of the demo but packages, which it lists
 
 test:  ## install what the tests need and run them, as CI does
 	@bin/setup --yes --test
-	@bin/test
+	@bin/run-tests
 
 test-all: test  ## the tests, then 5,000 simulated schedules (resumes in build/simulation.jsonl)
 	.venv/bin/python -m tests.simulation --seeds 5000 --resume build/simulation.jsonl

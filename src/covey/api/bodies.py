@@ -23,7 +23,11 @@ R = TypeVar("R", bound=Request)
 Convert = Callable[[Any], Any]
 OWN = frozenset({"seed", "now", "secret", "digest"})  # filled in by the service
 Text = Annotated[str, pydantic.Field(max_length=65_536)]
-Whole = Annotated[int, pydantic.Field(ge=-(2**63), lt=2**63)]
+Whole = Annotated[
+    int,
+    pydantic.Field(ge=-(2**63), lt=2**63),
+    pydantic.WithJsonSchema({"type": "integer", "format": "int64"}),  # the bounds themselves would be written as inexact floats
+]
 Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 Moment = Annotated[str, pydantic.Field(max_length=40, json_schema_extra={"format": "date-time"})]
 LONGEST_LIST = 10_000

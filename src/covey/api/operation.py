@@ -221,8 +221,8 @@ def route_of(operation: Operation, context: Context) -> dict[str, Any]:
     """The arguments of FastAPI's add_api_route."""
     answer = endpoint(operation, context)
 
-    def documented(**_: Any) -> None:
-        """Only its signature counts: it says what the OpenAPI document needs."""
+    def documented(**_: Any) -> None:  # only its signature counts: it says what the OpenAPI document needs
+        return None
 
     documented.__signature__ = _signature(operation)  # type: ignore[attr-defined]
     documented.__name__ = operation.id

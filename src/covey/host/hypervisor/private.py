@@ -218,7 +218,7 @@ async def _may(layout: _Layout, user: str, how: str, path: Path) -> bool:
     """Whether QEMU's user may do to `path` what test(1) calls `how`."""
     account = pwd.getpwnam(user)
     group = grp.getgrnam(_group(account)).gr_gid
-    as_user = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={group}", "--init-groups", "test", how, str(path)]
+    as_user = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={group}", "--init-groups", "/usr/bin/test", how, str(path)]
     return (await run(as_user, timeout_s=20, check=False, object=layout)).status == 0
 
 
