@@ -31,6 +31,7 @@ END_WITHIN_S = 20.0
 COMMAND_LIMIT_S = 90.0
 DONE, FAILED, BAD_INPUT, NO_ANSWER, FINDINGS, GOES_ON = range(6)  # exit statuses (rule C)
 SMALL = "--memory 16M"
+LIBVIRTD = b"/usr/sbin/libvirtd"
 _numbers = itertools.count()
 
 
@@ -107,7 +108,7 @@ class CoveyUp:
     @property
     def libvirtd(self) -> int:
         """The pid of its private libvirtd, 0 when it does not run."""
-        return next((pid for pid, words in self.processes().items() if words[0] == b"/usr/sbin/libvirtd"), 0)
+        return next((pid for pid, words in self.processes().items() if words[0] == LIBVIRTD), 0)
 
     @property
     def guests(self) -> dict[str, int]:
@@ -124,6 +125,8 @@ class CoveyUp:
 
     def kill(self, pids: Iterable[int]) -> None:
         """SIGKILL, all at once. What ended meanwhile is as good as killed."""
+        pids = list(pids)
+        assert all(pid > 1 for pid in pids), f"0 and 1 are not of this Covey: {pids}"
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -131,9 +134,9 @@ class CoveyUp:
                 pass
 
     async def kill_up(self) -> None:
-        """SIGKILL `covey up`, its controller and its agent at once; guests and libvirtd run on."""
+        """SIGKILL `covey up`, which takes controller and agent with it; guests and libvirtd run on."""
         assert self.process
-        self.kill([self.process.pid, *self.daemons.values()])
+        self.kill([self.process.pid])
         self.process.wait()
         self.process = None
         await eventually(lambda: not self.daemons, within=END_WITHIN_S)

@@ -89,6 +89,7 @@ async def test_guests_run_on_untouched_when(covey: CoveyUp, ending: str) -> None
         covey.kill(gone)
         await eventually(lambda: len(covey.daemons) == 2 and not gone & set(covey.daemons.values()))
     else:
+        await eventually(lambda: covey.libvirtd)
         covey.kill([covey.libvirtd])
     assert covey.guests[before["id"]] == before["pid"]
     await eventually(covey.answers)
@@ -101,13 +102,10 @@ async def test_guests_run_on_untouched_when(covey: CoveyUp, ending: str) -> None
 
 
 async def test_libvirtd_that_was_killed_is_told_of_and_comes_back_by_itself(covey: CoveyUp) -> None:
-    covey.kill([covey.libvirtd])
-    await eventually(lambda: covey.libvirtd)
-
-    async def is_well() -> bool:
-        return (await covey.ask("instance reset runs --yes")).status == 0
-
-    await eventually(is_well)
+    killed = covey.libvirtd
+    covey.kill([killed])
+    await eventually(lambda: covey.libvirtd not in (0, killed))
+    await covey.do("instance reset runs --yes")
     await covey.goes_on("runs")
     assert await covey.findings() == []
 

@@ -69,7 +69,9 @@ async def _keep_running(program: str, choices: Choices, stop: asyncio.Event) -> 
     while not stop.is_set():
         began = asyncio.get_running_loop().time()
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "covey.main", program, *choices.arguments(), start_new_session=True, env=environment
+            *(sys.executable, "-P", "-m", "covey.main", program, "--parent", str(os.getpid()), *choices.arguments()),
+            start_new_session=True,
+            env=environment,
         )
         ended = asyncio.ensure_future(child.wait())
         stopped = asyncio.ensure_future(stop.wait())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import ctypes
 import gc
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -18,6 +20,8 @@ from covey.base import log
 from covey.base.errors import CoveyError, Refused
 from covey.main.layout import Choices
 
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
 
 def main() -> None:
     """`python -m covey.main agent|controller`, as `covey up` starts them."""
@@ -25,7 +29,9 @@ def main() -> None:
     parser.add_argument("program", choices=("agent", "controller"))
     for option in ("state", "hosts", "netns", "listen"):
         parser.add_argument(f"--{option}", default="")
+    parser.add_argument("--parent", type=int, required=True)
     given = parser.parse_args()
+    _end_with(given.parent)
     log.configure(json=False)
     gc.set_threshold(50_000, 20, 50)  # records are many, immutable and without cycles: looking through them often is time lost
     choices = Choices(Path(given.state), given.hosts or "real", given.netns, given.listen)
@@ -42,6 +48,15 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2 if isinstance(error, Refused) else 1)
+
+
+def _end_with(parent: int) -> None:
+    """See to it that this process is killed when `covey up` is: as an orphan it would hold the store, and keep the next `covey up` from
+    beginning. Both programs can be killed at any moment."""
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:
+        sys.exit(1)  # it died before the kernel was told
 
 
 async def _until_told(program: Awaitable[None]) -> None:

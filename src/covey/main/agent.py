@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pwd
@@ -21,7 +22,7 @@ from covey.host.guest.guests import FakeGuests, HostGuests
 from covey.host.host import Host
 from covey.host.hypervisor.fake import FakeHypervisor
 from covey.host.hypervisor.libvirt import LibvirtHypervisor
-from covey.host.hypervisor.private import QEMU_USER, ensure_private_libvirtd, private_files
+from covey.host.hypervisor.private import QEMU_USER, ensure_private_libvirtd, keep_private_libvirtd, private_files
 from covey.host.image.fake import FakeImages
 from covey.host.image.images import HostImages
 from covey.host.machine import FakeMachine, HostMachine
@@ -41,7 +42,9 @@ FAKE_MEMORY = 64 * 2**40  # bytes that a pretended machine has
 async def run_agent(choices: Choices) -> None:
 
     layout = Layout(choices.state)
-    host, version = await (_fake_host(layout) if choices.hosts == "fake" else _real_host(layout, choices.netns))
+    is_fake = choices.hosts == "fake"
+    host, version = await (_fake_host(layout) if is_fake else _real_host(layout, choices.netns))
+    keeper = None if is_fake else asyncio.create_task(keep_private_libvirtd(layout.state, choices.netns))
     about = Telemetry(0.0, hypervisor=version, pool_path=str(layout.pool))
     agent = Agent(node_id(layout), host, secrets.token_hex(8), EpochFile(layout.agent / "epoch.json"), SystemClock(), about)
     agent.start()
@@ -60,6 +63,8 @@ async def run_agent(choices: Choices) -> None:
     try:
         await server.serve(sockets=[_unix_socket(layout.agent_socket)])
     finally:
+        if keeper:
+            keeper.cancel()
         await agent.close()
 
 

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from covey.base.errors import Refused, StepFailed, Unavailable, check
+import structlog
+
+from covey.base.errors import CoveyError, Refused, StepFailed, Unavailable, check
 from covey.base.files import write_durably
 from covey.base.run import run
 from covey.host.hypervisor.places import LibvirtFiles, check_socket_path
@@ -28,6 +30,8 @@ from covey.host.hypervisor.private_init import BINDINGS, HIDE_KVM, KVM_DEVICE, P
 QEMU_USER = "libvirt-qemu"
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 15.0
+START_AGAIN_S = 2.0  # the least time between two starts of one that keeps ending
+log = structlog.get_logger()
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -85,6 +89,19 @@ async def ensure_private_libvirtd(directory: Path, netns: str = "", user: str = 
         await _start(layout, netns, hide_kvm=not await _may(layout, user, "-w", KVM_DEVICE))
     await _answer(layout)
     return layout.uri
+
+
+async def keep_private_libvirtd(directory: Path, netns: str = "", user: str = QEMU_USER) -> None:
+    """Start it again whenever it ends, until cancelled: nobody else would, and without it no guest can be started or stopped."""
+    layout = _Layout(directory)
+    while True:
+        await _until_ended(find_private_libvirtd(directory))
+        try:
+            await ensure_private_libvirtd(directory, netns, user)
+            log.warning("libvirtd ended and was started again", libvirtd=str(layout))
+        except CoveyError as error:
+            log.error("libvirtd ended and does not start; trying again", error=str(error))
+        await asyncio.sleep(START_AGAIN_S)
 
 
 async def stop_private_libvirtd(directory: Path) -> None:
@@ -272,7 +289,20 @@ def _accepts(path: Path) -> bool:
         return True
 
 
-async def _ended(handle: int, seconds: float) -> bool:
+async def _until_ended(pid: int) -> None:
+    """Wait for the end of a process; 0 is one that has ended."""
+    try:
+        handle = os.pidfd_open(pid) if pid else -1
+    except ProcessLookupError:
+        return
+    if handle >= 0:
+        try:
+            await _ended(handle, None)
+        finally:
+            os.close(handle)
+
+
+async def _ended(handle: int, seconds: float | None) -> bool:
     """Whether the process behind a pidfd ended in time: the handle becomes readable then, pidfd_open(2)."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
