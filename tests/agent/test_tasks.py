@@ -12,16 +12,19 @@ from covey.agent.tasks import EpochFile, Tasks
 from covey.agent.work import doers, undoers
 from covey.base.errors import CoveyError, Refused, Unavailable
 from covey.host.host import Host
+from covey.model.domain import Domain
 from covey.model.order import Epoch, Message, Order, Outcome
+from covey.model.seed import Seed
 from covey.model.step import UNDOABLE, Step, step_kinds
 from covey.model.steps.disk import EnsureVolume
-from covey.model.steps.instance import EnsureStopped
+from covey.model.steps.instance import EnsureDefined, EnsureSeed, EnsureStopped
 from covey.model.steps.node import EnsureAnswer
 from tests.kit.builders import a_pool, a_volume, an_id
 from tests.kit.virtual import eventually, in_virtual_time
 from tests.simulation.machines import CAPACITY, Machine
 
 N1 = an_id("node/n1")
+INSTANCE = an_id("instance/web1")
 VOLUME = a_volume("v")
 KEY = f"volume:{VOLUME.place.path}:{VOLUME.id}.qcow2"
 
@@ -316,3 +319,22 @@ async def test_stopping_what_is_not_there_succeeds() -> None:
     bench = await Bench().prepare()
     bench.order(EnsureStopped(node=N1, instance=an_id("instance/gone"), graceful_s=0.0))
     assert (await bench.outcome("1.0")).result == {"cut": False}
+
+
+@pytest.mark.parametrize(("job", "stays"), [("1", False), ("2", True)])
+def test_the_undo_of_a_seed_spares_what_another_job_made_and_nothing_else(job: str, stays: bool) -> None:
+    """The domain that stands on the seed may be the same job's own, which could not yet be taken back."""
+
+    @in_virtual_time
+    async def test() -> None:
+        bench = await Bench().prepare()
+        seed = EnsureSeed(node=N1, seed=Seed(INSTANCE, "web1", (), ()), secret="")
+        domain = Domain(INSTANCE, "web1", 1, 2**30, "tcg", "pc-q35-7.2", seed=True)
+        bench.order(seed, "1.0")
+        bench.order(EnsureDefined(node=N1, domain=domain), "1.1")
+        await bench.outcome("1.1")
+        bench.order(seed, f"{job}.0", undo=True)
+        await bench.outcome(f"{job}.0.undo")
+        assert (await bench.host.guests.seeds() == (INSTANCE,)) == stays
+
+    test()

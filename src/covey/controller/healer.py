@@ -26,6 +26,7 @@ PRIORITY = 10  # healing goes first (P1)
 LOOK_EVERY_S = 5.0
 FAILED_PAUSE_S = 60.0  # before a start that failed is tried again
 DEBRIS_EVERY_S = 30.0
+OBSERVED = "state/observed/"
 log = structlog.get_logger()
 
 
@@ -53,8 +54,14 @@ class Healer:
             debris.cancel()
 
     def _on_change(self, before: ClusterView, after: ClusterView, changes: Changes) -> None:
-        if any(key.startswith(("state/observed/", "state/job/")) for key, _ in changes):
-            self._wake.set()
+        for key, _ in changes:
+            if key.startswith(OBSERVED):
+                self._wake.set()
+                instance = key.removeprefix(OBSERVED)
+                if after.observed(instance).state == "running":  # that start did not fail: the next crash has a pause of its own
+                    self._not_before.pop(instance, None)
+            elif key.startswith("state/job/"):
+                self._wake.set()
 
     async def _sleep(self, seconds: float) -> None:
         waiter = asyncio.ensure_future(self._wake.wait())
