@@ -103,6 +103,7 @@ async def test_a_store_that_cannot_be_read_for_a_while_only_delays_a_job() -> No
 
     faults = Deaf(0)
     stage = await Stage(faults=faults).raise_curtain()
+    await stage.store.txn((), (Put("secret/s", b"#cloud-config"),))
     going_on = stage.nodes.hold("1.0")
     first = await stage.submit("a", a_plan(undoable(), EnsureSeed(node="n", seed=Seed(WEB, "w", (), ()), secret="s")))  # noqa: S106
     second = await stage.submit("b", a_plan(undoable()), after=(first,))

@@ -9,7 +9,9 @@ import pytest
 from covey.base.errors import NoSpace, Refused, StepFailed, Unavailable
 from covey.engine.runner import KEPT_LOG, RETRIES, UNDO_TIMEOUT_S
 from covey.model.plan import Await, delete, put
+from covey.model.seed import Seed
 from covey.model.step import ResultOf
+from covey.model.steps.instance import EnsureSeed
 from covey.store.protocol import Put
 from tests.engine.stage import WEB, Stage, a_plan, forward, undoable
 from tests.kit.builders import a_cluster_record, an_instance, an_observed
@@ -292,3 +294,14 @@ def _bytes(record: object) -> bytes:
     from covey.model.record import to_bytes
 
     return to_bytes(record)
+
+
+@in_virtual_time
+async def test_a_step_whose_secret_is_gone_fails_instead_of_going_without_it() -> None:
+    stage = await Stage().raise_curtain()
+    seed = EnsureSeed(node="n", seed=Seed(WEB, "w", (), ()), secret="gone")  # noqa: S106
+    job = await stage.ended(await stage.submit("a", a_plan(undoable(), seed)))
+    assert job.state == "failed"
+    assert job.error is not None
+    assert "user-data" in job.error["what"]
+    assert "1.1" not in stage.nodes.orders

@@ -154,7 +154,7 @@ class Controller:
         leadership, revision = await take_leadership(store, clock, self.name)
         self.ledger = ledger = Ledger(store, clock, leadership, revision)
         hearing = Hearing(feed, ledger, clock)
-        self.fleet = fleet = Fleet(self, feed, hearing, sorted(self.world.machines))
+        self.fleet = fleet = Fleet(self, ledger.epoch, feed, hearing, sorted(self.world.machines))
         engine = Engine(store, feed, ledger, fleet, clock, plan)
         healer = Healer(feed, engine, ledger, fleet, clock, lambda: f"{self.world.random.getrandbits(128):032x}")
         self.engine = engine

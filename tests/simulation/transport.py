@@ -88,7 +88,7 @@ class Link:
 
     async def _be_linked(self, agent: AgentProcess) -> None:
         await asyncio.sleep(self._world.wire.delay())
-        hello = await agent.agent.hello()
+        hello = await agent.agent.greet(self._fleet.epoch)
         stream = agent.agent.stream()
         self._agent = agent
         self._fleet.met(hello)
@@ -164,8 +164,9 @@ class Link:
 class Fleet:
     """All links of one controller. Implements engine.nodes.Nodes."""
 
-    def __init__(self, controller: Controller, feed: Feed, hearing: Hearing, nodes: list[str]) -> None:
+    def __init__(self, controller: Controller, epoch: Epoch, feed: Feed, hearing: Hearing, nodes: list[str]) -> None:
         self.controller = controller
+        self.epoch = epoch
         self.feed = feed
         self._hearing = hearing
         self._links = {node: Link(self, node) for node in nodes}

@@ -13,7 +13,7 @@ from covey.base.clock import Clock
 from covey.base.errors import CoveyError
 from covey.host.host import Host
 from covey.model.node import Telemetry
-from covey.model.order import Charge, Hello, Inventory, Message, Order, Telling
+from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Order, Telling
 from covey.model.pool import FoundVolume
 from covey.model.step import Step
 
@@ -48,8 +48,10 @@ class Agent:
         await self.host.guests.close()
         await self.host.hypervisor.close()
 
-    async def hello(self) -> Hello:
-        return Hello(self.node, self.session, self.tasks.epochs.epoch, await self._thermometer.read())
+    async def greet(self, epoch: Epoch) -> Hello:
+        """A leader tells its epoch before it gives any order (P9): from here on, older ones are refused. Raises Refused for an older one."""
+        self.tasks.epochs.obey(epoch)
+        return Hello(self.node, self.session, tuple(self.tasks.in_flight), await self._thermometer.read())
 
     async def look_after(self, charge: Charge) -> None:
         self._thermometer.look_after(charge)
@@ -72,7 +74,7 @@ class Agent:
             self._stream.put_nowait(None)
         queue: asyncio.Queue[Message | None] = asyncio.Queue()
         self._stream = queue
-        yield Telling((await self.hello()).telemetry)
+        yield Telling(await self._thermometer.read())
         try:
             yield await self._observer.everything()
         except CoveyError as error:

@@ -46,12 +46,14 @@ class Link:
     def __init__(
         self,
         socket: Path,
+        epoch: Epoch,
         clock: Clock,
         heard: Callable[[str, Message], None],
         met: Callable[[Hello], Any],
         lost: Callable[[str, str], None],
     ) -> None:
         self._socket = socket
+        self._epoch = epoch
         self._clock = clock
         self._heard = heard
         self._met = met
@@ -91,10 +93,16 @@ class Link:
 
     async def _be_linked(self) -> None:
         """Meet the agent, hand it all orders anew, and hear it until it is gone."""
-        answer = await self._client.get("/hello")
+        answer = await self._client.put("/hello", content=json.dumps(self._epoch))
         hello = codec.decode(Hello, _checked(answer))
         self.node = hello.node
-        async with self._client.stream("GET", "/stream", timeout=httpx2.Timeout(REQUEST_TIMEOUT_S, read=None)) as stream:
+        query = {"incarnation": self._epoch[0], "epoch": self._epoch[1]}
+        async with self._client.stream(
+            "GET", "/stream", params=query, timeout=httpx2.Timeout(REQUEST_TIMEOUT_S, read=None)
+        ) as stream:
+            if stream.status_code != 200:
+                await stream.aread()
+                _checked(stream)
             self._session = hello.session
             self._unsent = list(self._pending)
             self._wake.set()
@@ -144,8 +152,11 @@ class Link:
                 if acknowledged:
                     _checked(await self._client.post("/acknowledge", content=json.dumps(acknowledged)))
             except (httpx2.HTTPError, OSError, CoveyError) as error:
+                self._unsent = tasks + self._unsent
                 self._acknowledged = acknowledged + self._acknowledged
-                log.info("orders did not reach the agent; they go again with the next link", node=self.node, why=str(error))
+                log.info("orders did not reach the agent; they go again", node=self.node, why=str(error))
+                await self._clock.sleep(RECONNECT_S)
+                self._wake.set()
 
     async def _send(self, orders: list[_Pending]) -> None:
         body = [codec.encode(Order(o.id, o.epoch, self._session, o.step, o.undo, o.secrets)) for o in orders]

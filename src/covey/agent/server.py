@@ -1,7 +1,7 @@
 """The agent's door: HTTP over a unix socket of the machine, for its own root only.
 
-PUT /orders (many at once; answers at once), POST /acknowledge, PUT /charge, POST /inventory, GET /hello, GET /stream (a JSON message a
-line, for ever), GET /console/ID/log and WebSocket /console/ID.
+PUT /hello (a leader says its epoch), PUT /orders (many at once; answers at once), POST /acknowledge, PUT /charge, POST /inventory,
+GET /stream (a JSON message a line, for ever), GET /console/ID/log and WebSocket /console/ID.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from covey.model import codec
 from covey.model.names import check_uuid
 from covey.model.order import Charge, Order
 
+MOST_REASON = 120  # bytes: a closing frame takes 123 (RFC 6455, section 5.5)
+
 
 def make_app(agent: Agent) -> Starlette:
     async def hello(request: Request) -> Response:
-        return _json(codec.encode(await agent.hello()))
+        incarnation, epoch = json.loads(await request.body())
+        return _json(codec.encode(await agent.greet((incarnation, epoch))))
 
     async def put_orders(request: Request) -> Response:
         orders = [codec.decode(Order, order) for order in json.loads(await request.body())]
@@ -45,6 +48,8 @@ def make_app(agent: Agent) -> Starlette:
         return _json(codec.encode(await agent.inventory(codec.decode(Charge, json.loads(await request.body())))))
 
     async def stream(request: Request) -> Response:
+        agent.tasks.epochs.obey((int(request.query_params["incarnation"]), int(request.query_params["epoch"])))
+
         async def lines() -> AsyncIterator[bytes]:
             async for message in agent.stream():
                 yield json.dumps(codec.encode(message), separators=(",", ":")).encode() + b"\n"
@@ -61,13 +66,13 @@ def make_app(agent: Agent) -> Starlette:
         try:
             session = await agent.host.guests.attach(check_uuid(socket.path_params["instance"]))
         except CoveyError as error:
-            await socket.close(4000, str(error)[:120])
+            await socket.close(4000, error.what.encode()[:MOST_REASON].decode(errors="ignore"))
             return
         await join(socket, session)
 
     return Starlette(
         routes=[
-            Route("/hello", hello),
+            Route("/hello", hello, methods=["PUT"]),
             Route("/orders", put_orders, methods=["PUT"]),
             Route("/acknowledge", acknowledge, methods=["POST"]),
             Route("/charge", put_charge, methods=["PUT"]),

@@ -12,7 +12,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from covey.api.operation import Call, Operation, Parameter
 from covey.api.problems import problem_response
-from covey.base.errors import CoveyError
+from covey.base.errors import CoveyError, Refused, check
+from covey.model.instance import Instance
 from covey.service.access import Principal, check_allowed
 from covey.service.inside import Inside
 from covey.service.nodes import Terminal
@@ -21,6 +22,7 @@ LOG_BYTES = 64 * 1024
 ENDED = 1000  # RFC 6455, section 7.4.1
 GOING_AWAY = 1001
 BROKEN = 1011
+MOST_REASON = 120  # bytes of a reason: the frame takes 123 (RFC 6455, section 5.5)
 BYTES = Parameter("bytes", int, "At most so many of the last bytes.", LOG_BYTES, least=1, most=2**20)
 log = structlog.get_logger()
 
@@ -40,6 +42,7 @@ def add_console(app: FastAPI, inside: Inside) -> None:
         try:
             check_allowed(principal, "console.attach")
             instance = inside.view.instance(name)
+            _check_runs(inside.view.observed(instance.id).state, instance)
             async with inside.nodes.console(instance.node, instance.id) as terminal:
                 await socket.accept()
                 await _converse(inside, socket, terminal)
@@ -47,6 +50,12 @@ def add_console(app: FastAPI, inside: Inside) -> None:
             await _refuse(socket, error)
 
     app.add_api_websocket_route("/v1/instances/{name}/console", attach, name="attach_console")
+
+
+def _check_runs(state: str, instance: Instance) -> None:
+    """Raises Refused where nobody is at the other end."""
+    advice = f"covey instance start {instance.name}; what it printed: covey instance console {instance.name} --log"
+    check(state not in ("stopped", "crashed", "missing"), Refused(f"it is {state}: nothing is at its console", instance, advice))
 
 
 async def _converse(inside: Inside, socket: WebSocket, terminal: Terminal) -> None:
@@ -92,7 +101,7 @@ async def _refuse(socket: WebSocket, error: CoveyError) -> None:
     if socket.application_state.name == "CONNECTING":
         await socket.send_denial_response(problem_response(error))
     else:
-        await socket.close(BROKEN, str(error)[:100])
+        await socket.close(BROKEN, error.what.encode()[:MOST_REASON].decode(errors="ignore"))
 
 
 OPERATIONS = (

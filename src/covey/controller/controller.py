@@ -25,7 +25,7 @@ class Controller:
     def __init__(self, store: Store, feed: Feed, ledger: Ledger, clock: Clock, agents: list[Path]) -> None:
         self.feed = feed
         self.hearing = Hearing(feed, ledger, clock)
-        self.fleet = Fleet(agents, feed, self.hearing, clock)
+        self.fleet = Fleet(agents, ledger.epoch, feed, self.hearing, clock)
         self.engine = Engine(store, feed, ledger, self.fleet, clock, plan)
         self.healer = Healer(feed, self.engine, ledger, self.fleet, clock, lambda: secrets.token_hex(16))
 

@@ -28,11 +28,11 @@ log = structlog.get_logger()
 class Fleet:
     """All links. Implements engine.nodes.Nodes."""
 
-    def __init__(self, sockets: list[Path], feed: Feed, hearing: Hearing, clock: Clock) -> None:
+    def __init__(self, sockets: list[Path], epoch: Epoch, feed: Feed, hearing: Hearing, clock: Clock) -> None:
         self._feed = feed
         self._hearing = hearing
         self._clock = clock
-        self._links = [Link(socket, clock, self._hear, self._meet, self._lose) for socket in sockets]
+        self._links = [Link(socket, epoch, clock, self._hear, self._meet, self._lose) for socket in sockets]
         self._by_node: dict[str, Link] = {}
         self._met = asyncio.Event()
         self._charging: set[asyncio.Task[None]] = set()
@@ -54,7 +54,7 @@ class Fleet:
         self._by_node[hello.node] = link
         self._feed.tell(hello.node, hello.telemetry)
         self._met.set()
-        log.info("agent answers", node=hello.node, host=hello.telemetry.hostname)
+        log.info("agent answers", node=hello.node, host=hello.telemetry.hostname, at_work_on=list(hello.in_flight))
         await link.look_after(charge_of(self._feed.view))
         await self._look_for_broken_networks(link)
 

@@ -17,6 +17,12 @@ from covey.model.instance import Instance
 from covey.model.job import Debris, Job
 from covey.model.requests.instance import StartInstance
 from covey.model.requests.repair import RepairNetwork
+from covey.model.step import Step
+from covey.model.steps.disk import EnsureVolume
+from covey.model.steps.image import EnsureImageBuilt, EnsureImageFetched
+from covey.model.steps.instance import EnsureDefined, EnsureSeed
+from covey.model.steps.network import EnsureNetwork
+from covey.model.steps.pool import EnsurePool
 from covey.model.view import ClusterView
 from covey.store.feed import Changes, Feed
 from covey.store.protocol import Delete, Unmet
@@ -66,9 +72,11 @@ class Healer:
     async def _sleep(self, seconds: float) -> None:
         waiter = asyncio.ensure_future(self._wake.wait())
         expiry = asyncio.ensure_future(self._clock.sleep(seconds))
-        await asyncio.wait({waiter, expiry}, return_when=asyncio.FIRST_COMPLETED)
-        waiter.cancel()
-        expiry.cancel()
+        try:
+            await asyncio.wait({waiter, expiry}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
+            expiry.cancel()
         self._wake.clear()
 
     async def _heal(self) -> float:
@@ -100,21 +108,47 @@ class Healer:
 
     # --- debris --------------------------------------------------------------------------------------------------------------------
     async def _clear_debris(self) -> None:
-        while True:
-            for debris in list(self._feed.view.debris):
-                await self._clear(debris)
-            await self._clock.sleep(DEBRIS_EVERY_S)
+        """One task each: a node that does not answer holds up nothing but what it has itself."""
+        clearing: dict[str, asyncio.Task[None]] = {}
+        try:
+            while True:
+                clearing = {id: task for id, task in clearing.items() if not task.done()}
+                for debris in over_and_left(self._feed.view):
+                    if debris.id not in clearing:
+                        clearing[debris.id] = asyncio.create_task(self._clear(debris), name=f"debris {debris.id}")
+                await self._clock.sleep(DEBRIS_EVERY_S)
+        finally:
+            for task in clearing.values():
+                task.cancel()
+            await asyncio.gather(*clearing.values(), return_exceptions=True)
 
     async def _clear(self, debris: Debris) -> None:
-        outcome = await self._nodes.carry_out(
-            debris.step.node, f"{debris.id}.{self._draw()[:8]}", self._ledger.epoch, debris.step, {}, undo=True
-        )
-        self._nodes.acknowledge(debris.step.node, outcome.task)
-        if outcome.error is None:
-            try:
-                await self._ledger.write([Delete(records.key_of(debris))])
-            except Unmet:
-                log.warning("debris is gone already", debris=debris.id)
+        if not is_in_use(self._feed.view, debris.step):
+            id = f"{debris.id}.{self._draw()[:8]}"
+            outcome = await self._nodes.carry_out(debris.step.node, id, self._ledger.epoch, debris.step, {}, undo=True)
+            self._nodes.acknowledge(debris.step.node, outcome.task)
+            if outcome.error is not None:
+                return
+        try:
+            await self._ledger.write([Delete(records.key_of(debris))])
+        except Unmet:
+            log.warning("debris is gone already", debris=debris.id)
+
+
+def over_and_left(view: ClusterView) -> list[Debris]:
+    """Debris of jobs that are over: one under way may still write, or delete, the record that decides. Pure."""
+    return [debris for debris in view.debris if view.find("job", f"{debris.job:010d}") is None]
+
+
+def is_in_use(view: ClusterView, step: Step) -> bool:
+    """Whether what an undo had to leave is by now what a record names: a later job found it and took it as its own. Then it must
+    stay. (A run is told apart by its generation, on its node.) Pure."""
+    collection, _, id = step.object.partition("/")
+    if isinstance(step, EnsureVolume):
+        return any(disk.volume.id == id for instance in view.instances for disk in instance.disks)
+    if isinstance(step, EnsureSeed | EnsureDefined | EnsurePool | EnsureNetwork | EnsureImageFetched | EnsureImageBuilt):
+        return view.find(collection, id) is not None
+    return False
 
 
 def to_restart(view: ClusterView) -> Iterator[tuple[Instance, float]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from covey.base.clock import Clock
-from covey.base.errors import CoveyError, Refused, StepFailed, from_json
+from covey.base.errors import CoveyError, NotFound, Refused, StepFailed, from_json, require
 from covey.engine.ledger import Ledger, ops_of
 from covey.engine.nodes import Nodes
 from covey.model import record as records
@@ -95,13 +95,22 @@ class Runner:
 
     async def _order(self, step: Step, index: int, undo: bool) -> Outcome:
         id = f"{self.job.id}.{index}" + (f".{self.job.attempt}" if self.job.attempt and not undo else "")
-        return await self.nodes.carry_out(step.node, id, self.ledger.epoch, step, {} if undo else await self._secrets(step), undo)
+        try:
+            secrets = {} if undo else await self._secrets(step)
+        except NotFound as error:  # fails the step, as if its node had missed it
+            return Outcome(id, {}, error.to_json())
+        return await self.nodes.carry_out(step.node, id, self.ledger.epoch, step, secrets, undo)
 
     async def _secrets(self, step: Step) -> dict[str, str]:
-        """The values that the step refers to: sent to its node only, kept nowhere on the way (P13)."""
+        """The values that the step refers to: sent to its node only, kept nowhere on the way (P13). Raises NotFound."""
         reference = getattr(step, "secret", "")
-        entry = await self.ledger.read(f"{records.SECRETS}{reference}") if reference else None
-        return {reference: entry.value.decode()} if entry else {}
+        if not reference:
+            return {}
+        missing = NotFound(
+            "the user-data that it was made with is gone from the store", self.job, "remove the instance and add it anew"
+        )
+        entry = require(await self.ledger.read(f"{records.SECRETS}{reference}"), missing)
+        return {reference: entry.value.decode()}
 
     async def _until_interrupted(self, doing: Awaitable[Outcome], step: Step) -> Outcome | None:
         """The outcome, or None when the job was cancelled meanwhile and the step may be taken back."""

@@ -20,6 +20,7 @@ from covey.service.tally import Tally
 from covey.store.history import History
 from covey.store.sqlite import SqliteStore
 
+AGENT_PATIENCE_S = 10.0
 logger = structlog.get_logger()
 
 
@@ -33,6 +34,14 @@ async def run_controller(choices: Choices) -> None:
         await controller.run(lambda: _serve(controller, store, clock, layout, choices.listen))
     finally:
         await store.close()
+
+
+async def _until_an_agent_answers(controller: Controller, clock: Clock) -> None:
+    """Agent and controller begin at once: whoever finds the doors open finds a machine to work on, too. An agent that cannot begin does
+    not keep them shut for ever: `covey status` is to say so."""
+    deadline = clock.monotonic() + AGENT_PATIENCE_S
+    while not controller.feed.view.telemetry and clock.monotonic() < deadline:
+        await clock.sleep(0.02)
 
 
 async def _serve(controller: Controller, store: SqliteStore, clock: Clock, layout: Layout, listen: str) -> None:
@@ -54,6 +63,7 @@ async def _serve(controller: Controller, store: SqliteStore, clock: Clock, layou
         Tally(controller.feed, secrets.token_hex(4)),
         lambda: store.reserve_used,
     )
+    await _until_an_agent_answers(controller, clock)
     address = None
     if listen:
         host, port = parse_address(listen)

@@ -39,11 +39,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """How an agent introduces itself. `epoch` is the highest it has fsynced."""
+    """How an agent introduces itself to a leader. `in_flight` are the tasks that it is at work on, whoever ordered them."""
 
     node: str
     session: str
-    epoch: Epoch
+    in_flight: tuple[str, ...]
     telemetry: Telemetry
 
 

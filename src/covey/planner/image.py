@@ -51,7 +51,6 @@ def build(view: ClusterView, request: BuildImage) -> Plan:
 
 
 def _making(view: ClusterView, image: Image, step: Step, summary: str, warnings: tuple[str, ...]) -> Plan:
-    view.check_initialised()
     check(not view.named("image", image.name), Refused("the name is taken", image, "see: covey image list"))
     return Plan(
         summary,
@@ -65,6 +64,8 @@ def _making(view: ClusterView, image: Image, step: Step, summary: str, warnings:
 
 
 def _node(view: ClusterView, image: Image) -> Node:
+    """Where it is made. Raises Refused before `cluster init`."""
+    view.check_initialised()
     nodes = sorted(view.all("node", Node), key=lambda node: node.name)
     check(nodes, Unavailable("the cluster has no node", image))
     return nodes[0]

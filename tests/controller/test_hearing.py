@@ -1,0 +1,81 @@
+"""What the leader hears of instances, and what it makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from covey.controller.hearing import RESTART_FIRST_S, changes_of, observed_after
+from covey.model.cluster import Defaults
+from covey.model.instance import Instance, Observed
+from covey.model.order import Observation
+from covey.model.record import from_bytes, key_of
+from covey.store.protocol import Put
+from tests.kit.builders import NOW, a_cluster, an_instance, an_observed
+
+WEB = an_instance("web1")
+DEFAULTS = Defaults()
+RUNNING = Observation(WEB.id, "running", "", WEB.generation, 4711)
+SHUT_DOWN = Observation(WEB.id, "stopped", "guest", WEB.generation, 0)
+CRASHED = Observation(WEB.id, "crashed", "crashed", WEB.generation, 0)
+
+
+def written(*, instance: Instance = WEB, before: Observed | None = None, seen: Observation) -> dict[str, object]:
+    view = a_cluster(instances=[instance], extra=[before] if before else [])
+    return {op.key: from_bytes(op.key, op.value) for op in changes_of(view, seen, NOW) if isinstance(op, Put)}
+
+
+def test_what_changes_nothing_is_not_written() -> None:
+    before = observed_after(an_observed(WEB), RUNNING, DEFAULTS, NOW)
+    assert written(before=before, seen=RUNNING) == {}
+
+
+def test_a_guest_that_was_shut_down_from_within_shall_stay_down() -> None:
+    records = written(before=an_observed(WEB), seen=SHUT_DOWN)
+    instance = records[key_of(WEB)]
+    assert isinstance(instance, Instance)
+    assert (instance.desired, instance.desired_by) == ("stopped", "guest")
+
+
+def test_a_shut_down_of_an_older_run_says_nothing_of_the_newer() -> None:
+    newer = replace(WEB, generation=WEB.generation + 1)
+    assert set(written(instance=newer, before=an_observed(WEB), seen=SHUT_DOWN)) == {key_of(an_observed(WEB))}
+
+
+def test_a_crashed_guest_shall_go_on_running() -> None:
+    records = written(before=an_observed(WEB), seen=CRASHED)
+    assert key_of(WEB) not in records
+
+
+def test_what_has_no_record_is_not_written_down() -> None:
+    view = a_cluster()
+    assert changes_of(view, RUNNING, NOW) == []
+
+
+def test_crashes_are_answered_later_and_later_and_in_the_end_given_up() -> None:
+    seen = an_observed(WEB)
+    pauses = []
+    for number in range(DEFAULTS.crash_restarts):
+        seen = observed_after(seen, replace(CRASHED, generation=number), DEFAULTS, NOW + number)
+        pauses.append(seen.restart_at - (NOW + number))
+        assert not seen.gave_up
+        seen = observed_after(seen, replace(RUNNING, generation=number + 1), DEFAULTS, NOW + number)
+    assert pauses == [RESTART_FIRST_S * 2**number for number in range(DEFAULTS.crash_restarts)]
+    seen = observed_after(seen, CRASHED, DEFAULTS, NOW + 10)
+    assert seen.gave_up
+    assert seen.restart_at == 0.0
+
+
+def test_one_crash_told_twice_is_one_crash() -> None:
+    once = observed_after(an_observed(WEB), CRASHED, DEFAULTS, NOW)
+    assert observed_after(once, CRASHED, DEFAULTS, NOW + 5) == once
+
+
+def test_old_crashes_are_forgotten() -> None:
+    seen = replace(an_observed(WEB), crashes=(NOW - DEFAULTS.crash_window_s - 1,) * 10)
+    assert not observed_after(seen, CRASHED, DEFAULTS, NOW).gave_up
+
+
+def test_a_guest_that_a_person_started_again_gets_all_its_chances_back() -> None:
+    given_up = replace(an_observed(WEB, "crashed"), gave_up=True, crashes=(NOW,) * 6)
+    after = observed_after(given_up, RUNNING, DEFAULTS, NOW)
+    assert (after.gave_up, after.crashes) == (False, ())
