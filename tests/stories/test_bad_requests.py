@@ -38,7 +38,7 @@ async def test_a_name_that_is_taken_is_refused_for_every_noun(covey: CoveyUp) ->
         ("token add ci", "token ci"),
     ):
         said = await covey.fail(line, says=[taken, "taken"])
-        assert "try: " in said, said
+        assert "see: covey " in said, said
     assert await covey.records() == before
 
 

@@ -46,7 +46,14 @@ class Size(click.ParamType[Any]):
         if self._relative and isinstance(value, str) and value.startswith("+"):
             parse_size(value[1:], name_of(param))
             return value
-        return parse_size(value, name_of(param))
+        size = parse_size(value, name_of(param))
+        check(
+            size,
+            BadInput(
+                "nothing here can have the size 0", name_of(param), "leave it out for the usual one, or give a size like 2G"
+            ),
+        )
+        return size
 
 
 class Duration(click.ParamType[float]):

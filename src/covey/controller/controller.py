@@ -11,6 +11,7 @@ from covey.base.clock import Clock
 from covey.controller.fleet import Fleet
 from covey.controller.healer import Healer
 from covey.controller.hearing import Hearing
+from covey.controller.janitor import Janitor
 from covey.controller.lead import take_leadership
 from covey.engine.engine import Engine
 from covey.engine.ledger import Ledger
@@ -27,6 +28,7 @@ class Controller:
         self.hearing = Hearing(feed, ledger, clock)
         self.fleet = Fleet(agents, ledger.epoch, feed, self.hearing, clock)
         self.engine = Engine(store, feed, ledger, self.fleet, clock, plan)
+        self.janitor = Janitor(store, ledger, clock)
         self.healer = Healer(feed, self.engine, ledger, self.fleet, clock, lambda: secrets.token_hex(16))
 
     @classmethod
@@ -46,6 +48,7 @@ class Controller:
                 group.create_task(self.engine.run(), name="engine")
                 group.create_task(self.healer.run(), name="healer")
                 group.create_task(self._repair_networks(), name="networks")
+                group.create_task(self.janitor.run(), name="janitor")
                 group.create_task(_forever(serve), name="doors")
         finally:
             await self.feed.close()

@@ -12,6 +12,7 @@ import structlog
 from covey.agent.client import Link, Terminal
 from covey.base.clock import Clock
 from covey.base.errors import CoveyError, Unavailable, require
+from covey.base.text import plain
 from covey.controller.hearing import Hearing
 from covey.model.network import Network
 from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Observation, Observed, Outcome, Progress, Telling
@@ -107,7 +108,7 @@ class Fleet:
 
     async def console_tail(self, node: str, instance: str) -> str:
         try:
-            return (await self.console_log(node, instance, CONSOLE_TAIL)).decode(errors="replace")
+            return plain((await self.console_log(node, instance, CONSOLE_TAIL)).decode(errors="replace"))
         except CoveyError:
             return ""  # the job's end must not depend on it
 

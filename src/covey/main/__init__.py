@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from covey.base.errors import Refused, check
-from covey.main.layout import Choices, Layout, parse_address, prepare
+from covey.main.layout import CANNOT, Choices, Layout, parse_address, prepare
 
 STOP_WITHIN_S = 15.0
+FIRST_START_S = 60.0
 
 
 def up(state: str, hosts: str = "real", netns: str = "", listen: str = "") -> int:
@@ -60,12 +61,12 @@ async def _supervise(choices: Choices) -> int:
 
 
 async def _keep_running(program: str, choices: Choices, stop: asyncio.Event) -> int:
-    """Returns 0 once stopped, or the program's status when it refuses to begin (2: what was asked for is wrong)."""
+    """Returns 0 once stopped. A program that says at its first start that it cannot (what was asked for is wrong, a port is taken) ends
+    the other, too, and its status is returned; later, what stops it may pass."""
     pause = 0.2
-    environment = {
-        **os.environ,
-        "MALLOC_ARENA_MAX": "2",
-    }  # mallopt(3): one arena a thread would cost more memory than it saves time
+    first = True
+    # mallopt(3): one arena a thread would cost more memory than it saves time.
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "2"}
     while not stop.is_set():
         began = asyncio.get_running_loop().time()
         child = await asyncio.create_subprocess_exec(
@@ -86,10 +87,11 @@ async def _keep_running(program: str, choices: Choices, stop: asyncio.Event) -> 
                 child.kill()
                 await ended
             return 0
-        if ended.result() == 2:
-            stop.set()
-            return 2
         lived = asyncio.get_running_loop().time() - began
+        if ended.result() == CANNOT and first and lived < FIRST_START_S:
+            stop.set()
+            return CANNOT
+        first = False
         pause = 0.2 if lived > 10 else min(pause * 2, 10.0)
         print(f"covey: the {program} ended with status {ended.result()}; starting it again", file=sys.stderr, flush=True)
         with contextlib.suppress(TimeoutError):

@@ -12,13 +12,14 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NoReturn
 
 # structlog takes rich in for its tracebacks wherever that happens to be installed: 9 MB in each daemon, for nothing.
 sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
 
 from covey.base import log
-from covey.base.errors import CoveyError, Refused
-from covey.main.layout import Choices
+from covey.base.errors import CoveyError
+from covey.main.layout import CANNOT, Choices
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -43,11 +44,24 @@ def main() -> None:
     try:
         asyncio.run(_until_told(program(choices)))
     except CoveyError as error:
-        print(
-            f"covey {given.program}: {error.object}: {error.what}" + (f"\n  try: {error.hint}" if error.hint else ""),
-            file=sys.stderr,
-        )
-        sys.exit(2 if isinstance(error, Refused) else 1)
+        _give_up(given.program, error)
+    except BaseExceptionGroup as group:  # of the tasks that a program runs side by side
+        refusals, bugs = group.split(CoveyError)
+        if refusals is None or bugs is not None:
+            raise
+        _give_up(given.program, _first(refusals))
+
+
+def _give_up(program: str, error: CoveyError) -> NoReturn:
+    """Say in a sentence why the program cannot go on."""
+    hint = f"\n  try: {error.hint}" if error.hint else ""
+    print(f"covey {program}: {error.object}: {error.what}{hint}", file=sys.stderr)
+    sys.exit(CANNOT)
+
+
+def _first(group: BaseExceptionGroup[CoveyError]) -> CoveyError:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def _end_with(parent: int) -> None:

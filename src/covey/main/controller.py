@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import socket
 
@@ -11,6 +12,7 @@ import structlog
 from covey.api.app import make_app
 from covey.api.listen import Address, listening
 from covey.base.clock import Clock, SystemClock
+from covey.base.run import run
 from covey.base.tls import ensure_server_certificate
 from covey.controller.controller import Controller
 from covey.controller.events import EventLog
@@ -44,9 +46,17 @@ async def _until_an_agent_answers(controller: Controller, clock: Clock) -> None:
         await clock.sleep(0.02)
 
 
+async def _own_names(host: str) -> tuple[str, ...]:
+    """The names and addresses by which clients may come: what is listened on, and for "every address" those of this machine."""
+    names = ["localhost", socket.gethostname(), host]
+    if host in ("0.0.0.0", "::"):  # noqa: S104  (compared with, not bound to)
+        told = await run(["ip", "-json", "address"], timeout_s=10, object="--listen")
+        names += [one["local"] for link in json.loads(told.stdout) for one in link["addr_info"] if one.get("scope") == "global"]
+    return tuple(dict.fromkeys(names))
+
+
 async def _serve(controller: Controller, store: SqliteStore, clock: Clock, layout: Layout, listen: str) -> None:
     """Keep the doors open."""
-
     history = History(store)
     await history.start()
     events = EventLog(layout.events, controller.feed, history, clock)
@@ -67,8 +77,7 @@ async def _serve(controller: Controller, store: SqliteStore, clock: Clock, layou
     address = None
     if listen:
         host, port = parse_address(listen)
-        names = tuple(dict.fromkeys(("localhost", socket.gethostname(), host)))
-        address = Address(host, port, ensure_server_certificate(layout.tls, names))
+        address = Address(host, port, ensure_server_certificate(layout.tls, await _own_names(host)))
     try:
         async with listening(make_app(inside), layout.api_socket, inside.closing, address) as port:
             logger.info("the doors are open", socket=str(layout.api_socket), tls_port=port)

@@ -9,6 +9,8 @@ from pathlib import Path
 from covey.base.errors import BadInput, check
 from covey.base.files import write_durably
 
+CANNOT = 2  # exit status of a program that says that it cannot
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

@@ -201,8 +201,17 @@ def is_active(connection: Any, instance: str) -> bool:
     return bool(domain is not None and domain.isActive())
 
 
+def _memory_used(figures: dict[str, int]) -> int:
+    """Bytes that the guest uses of its memory: by its own word (the balloon's figures, in KiB) or, while it has not said, what QEMU has
+    resident of it. QEMU's own needs, such as TCG's translated code, are not the guest's."""
+    if "balloon.available" in figures and "balloon.usable" in figures:
+        return (figures["balloon.available"] - figures["balloon.usable"]) * 1024
+    current = figures.get("balloon.current", 0)
+    return min(figures.get("balloon.rss", current), current) * 1024
+
+
 def usage(connection: Any) -> tuple[Usage, ...]:
-    """CPU time and resident memory of every guest of ours that runs."""
+    """CPU time and memory of every guest of ours that runs."""
     found = []
     for domain, figures in connection.getAllDomainStats(
         libvirt.VIR_DOMAIN_STATS_CPU_TOTAL | libvirt.VIR_DOMAIN_STATS_BALLOON,
@@ -215,6 +224,5 @@ def usage(connection: Any) -> tuple[Usage, ...]:
                 continue
             raise
         if mark:
-            memory = figures.get("balloon.rss", figures.get("balloon.current", 0)) * 1024
-            found.append(Usage(mark.domain.instance, figures.get("cpu.time", 0) / 1e9, memory))
+            found.append(Usage(mark.domain.instance, figures.get("cpu.time", 0) / 1e9, _memory_used(figures)))
     return tuple(sorted(found, key=lambda one: one.instance))
