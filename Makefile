@@ -23,8 +23,8 @@ lint:  ## style, types and the contracts between the floors
 	.venv/bin/python -m pytest tests/test_static.py
 
 format:  ## lay the code out
-	.venv/bin/ruff check --fix --quiet src tests bench demo
-	.venv/bin/ruff format --quiet src tests bench demo
+	.venv/bin/ruff check --fix --quiet src tests bench demo docs
+	.venv/bin/ruff format --quiet src tests bench demo docs
 
 docs:  ## write the generated references anew
 	.venv/bin/python -m docs.generate

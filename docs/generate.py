@@ -14,23 +14,22 @@ import typing
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from covey.api import problems
-from covey.api.app import make_app, openapi
 from covey.base import errors
-from covey.base.clock import SystemClock
 from covey.cli.reference import reference as cli_reference
 from covey.host.hypervisor.private_init import BINDINGS
 from covey.main.layout import Layout
 from covey.model import codec, record
+from covey.model.job import EndedJob
 from covey.model.request import Request
 from covey.model.step import FORWARD, PIVOT, UNDOABLE, Step, step_kinds
 from covey.service import submit
+from docs.generate_api import api_document, api_page
+from docs.markdown import MADE, table
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
-MADE = "This page is made from the code by `python -m docs.generate`; a test keeps it true.\n"
 INTERNAL = "repair."  # requests that only `cluster verify --fix` and the healer make
 
 
@@ -58,16 +57,7 @@ def main() -> None:
             sys.stdout.write(f"written: docs/reference/{name}\n")
 
 
-# --- what pages share --------------------------------------------------------------------------------------------------------------
-def table(*heads: str, rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> str:
-    lines = [heads, tuple("---" for _ in heads), *rows]
-    return "".join("| " + " | ".join(_cell(cell) for cell in line) + " |\n" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
-
-
+# --- what classes say --------------------------------------------------------------------------------------------------------------
 def about(thing: type) -> str:
     """The docstring of a class itself; "" for the one that dataclasses write."""
     text = inspect.cleandoc(thing.__doc__ or "")
@@ -108,10 +98,14 @@ def default_of(field: Field[Any]) -> str:
         made = field.default_factory()
         return "its own defaults" if is_dataclass(made) else json.dumps(made)
     if field.default is MISSING:
-        return "must be given"
+        return ""
     if is_dataclass(field.default):
         return "empty"
     return json.dumps(list(field.default) if isinstance(field.default, tuple) else field.default)
+
+
+def code(text: str) -> str:
+    return f"`{text}`" if text else ""
 
 
 def fields_table(cls: type, without: tuple[str, ...] = ()) -> str:
@@ -121,7 +115,7 @@ def fields_table(cls: type, without: tuple[str, ...] = ()) -> str:
         if is_dataclass(base):
             said |= comments(base)
     rows = [
-        (f"`{field.name}`", type_name(hints[field.name]), f"`{default_of(field)}`", said.get(field.name, ""))
+        (f"`{field.name}`", type_name(hints[field.name]), code(default_of(field)), said.get(field.name, ""))
         for field in fields(cls)
         if field.name not in without
     ]
@@ -178,7 +172,11 @@ def requests_page() -> str:
         "since 1970 in records.\n",
     ]
     for kind, cls in sorted(known.items()):
-        by = "\nMade by `covey cluster verify --fix` and by Covey itself; the API has no door for it.\n" if kind.startswith(INTERNAL) else ""
+        by = (
+            "\nMade by `covey cluster verify --fix` and by Covey itself; the API has no door for it.\n"
+            if kind.startswith(INTERNAL)
+            else ""
+        )
         text = about(cls)
         parts.append(f"\n## {kind}\n{by}\n" + (f"{text}\n\n" if text else "") + fields_table(cls, own))
     parts.append("\n## What requests are made of\n")
@@ -191,7 +189,7 @@ def requests_page() -> str:
 def records_page() -> str:
     parts = [
         f"# Records\n\n{MADE}\n",
-        f"Everything durable is a record in the store, as JSON with `\"version\": {record.VERSION}`, under\n"
+        f'Everything durable is a record in the store, as JSON with `"version": {record.VERSION}`, under\n'
         f"`{record.PREFIX}COLLECTION/ID`. Numbers as ids are padded to ten digits. Times are seconds since 1970, sizes bytes. A reader\n"
         "passes over fields that it does not know and takes the default of those that are absent. Do not write to the store by hand.\n\n"
         "Beside these there are:\n\n",
@@ -207,10 +205,10 @@ def records_page() -> str:
     ]
     for name, cls in record.COLLECTIONS.items():
         text = about(cls)
-        parts.append(f"\n## {record.PREFIX}{name}/\n\n`{cls.__name__}`" + (f": {text}\n\n" if text else ".\n\n") + fields_table(cls))
+        parts.append(
+            f"\n## {record.PREFIX}{name}/\n\n`{cls.__name__}`" + (f": {text}\n\n" if text else ".\n\n") + fields_table(cls)
+        )
     parts.append("\n## What records are made of\n")
-    from covey.model.job import EndedJob
-
     for cls in [EndedJob, *parts_of([EndedJob, *record.COLLECTIONS.values()])]:
         if cls in record.COLLECTIONS.values():
             continue
@@ -224,7 +222,7 @@ def records_page() -> str:
 
 
 def errors_page() -> str:
-    meanings = {
+    meanings: dict[type[errors.CoveyError], str] = {
         errors.BadInput: "What was asked is not well-formed. Nothing was looked at.",
         errors.NotFound: "The named object does not exist.",
         errors.Refused: "Well-formed, but not now or not so. Nothing was changed.",
@@ -238,7 +236,7 @@ def errors_page() -> str:
         problems.Unauthenticated: "A Denied at the API: nobody is known to ask.",
         submit.Changed: "A Conflict at the API: the ETag in `If-Match` is not the present one.",
     }
-    special = {submit.Changed: 412}
+    special: dict[type[errors.CoveyError], int] = {submit.Changed: 412}
     rows = [
         (f"`{_reported(cls)}`", f"{special.get(cls, cls.status)}", f"{cls.exit_code}", text) for cls, text in meanings.items()
     ]
@@ -271,12 +269,12 @@ def _reported(cls: type[errors.CoveyError]) -> str:
 
 
 STATE = {
-    "state": "mode 0711: QEMU's user must pass through, nobody but root may list it",
+    "state": "made with mode 0711: QEMU's user must pass through, nobody but root need list it",
     "api_socket": "the door of the command line and of local programs (mode 0600)",
     "agent_socket": "where the controller reaches the agent (mode 0600)",
     "store": "the store: SQLite in WAL mode, with `-wal` and `-shm` beside it and a `.lock`; a `.reserve` of disk for bad times",
     "agent": "`node-id`, this machine's identity, and `epoch.json`, the newest leader that was obeyed",
-    "events": "the events, a file a day",
+    "events": "what happened: up to 5 numbered files of 5,000 events each",
     "tls": "`ca.pem`, `ca.key`, `server.pem`, `server.key`; made at the first `--listen`",
     "images": "images, read-only, named by UUID",
     "pool": "the first pool, unless `cluster init --pool-path` said otherwise: volumes, named by UUID",
@@ -307,108 +305,6 @@ def state_page() -> str:
         "Nothing in it is to be edited. To keep a copy, end `covey up` first and copy the whole directory; a copy of the store that was\n"
         "taken while Covey ran opens too, but may be a moment older than the volumes beside it.\n"
     )
-
-
-# --- the API -----------------------------------------------------------------------------------------------------------------------
-def api_document() -> dict[str, Any]:
-    """The OpenAPI document, without a Covey behind it: declaring operations asks nothing of what they stand on."""
-    nothing: Any = SimpleNamespace(tally=None, store=None, clock=SystemClock())
-    return openapi(make_app(nothing))
-
-
-def api_page(document: dict[str, Any]) -> str:
-    by_tag: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            by_tag.setdefault(operation["tags"][0], []).append((method.upper(), path, operation))
-    parts = [
-        f"# The API\n\n{MADE}\n"
-        "The whole document in OpenAPI 3.1 is [openapi.json](openapi.json), and a running Covey gives it at `/v1/openapi.json`.\n\n"
-        "Over the socket `DIR/covey.sock` the kernel says who asks: root is admin, others are nobody. Over TLS (`covey up --listen`) a\n"
-        "token is needed: `Authorization: Bearer SECRET`. Sizes are bytes, durations (`_s`) seconds, times (`_at`) RFC 3339 in UTC.\n\n"
-        "A change answers 202 with its job; wait for it with `GET /v1/jobs/{id}?wait_s=60`, or follow its stream. With `dry_run=true` it\n"
-        "answers 200 with the plan and changes nothing. What the fields of a body mean stands in [requests](requests.md), errors in\n"
-        "[errors](errors.md). Any operation may answer 400, 401, 403, 405, 500 and 503; those answers are left out below.\n\n"
-        "One door is no HTTP operation: the WebSocket `/v1/instances/{name}/console`, binary frames both ways, is the serial console.\n",
-    ]
-    for tag, operations in by_tag.items():
-        parts.append(f"\n## {tag}\n")
-        parts += [_operation(document, method, path, operation) for method, path, operation in operations]
-    parts.append("\n## Documents\n\nWhat answers are made of.\n")
-    for name, schema in sorted(document["components"]["schemas"].items()):
-        if not name.endswith("Body"):
-            parts.append(_schema(name, schema))
-    return "".join(parts)
-
-
-def _operation(document: dict[str, Any], method: str, path: str, operation: dict[str, Any]) -> str:
-    parts = [f"\n### {method} {path}\n\n{operation['summary']}. (`{operation['operationId']}`)\n"]
-    given = operation.get("parameters", [])
-    if given:
-        rows = [
-            (f"`{each['name']}`", each["in"], _schema_type(each["schema"]), _limits(each["schema"]), each.get("description", ""))
-            for each in given
-        ]
-        parts.append("\n" + table("Parameter", "In", "Type", "Limits", "Meaning", rows=rows))
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json")
-    if body:
-        parts.append(f"\nBody: {_body(document, body['schema'])}.\n")
-        if "example" in body:
-            parts.append(f"\n```json\n{json.dumps(body['example'], ensure_ascii=False)}\n```\n")
-    always = ("400", "401", "403", "405", "500", "503")
-    rows = [
-        (status, f"{answer['description']} {_answer(answer)}")
-        for status, answer in sorted(operation["responses"].items())
-        if status not in always
-    ]
-    parts.append("\n" + table("Answer", "Meaning", rows=rows))
-    return "".join(parts)
-
-
-def _body(document: dict[str, Any], schema: dict[str, Any]) -> str:
-    """The fields of a body in one line."""
-    references = [each["$ref"] for each in (schema, *schema.get("anyOf", ())) if "$ref" in each]
-    found = document["components"]["schemas"][references[0].rpartition("/")[2]]
-    required = found.get("required", [])
-    names = [f"`{name}`" + (" (required)" if name in required else "") for name in found.get("properties", {})]
-    return ", ".join(names) if names else "none, or `{}`"
-
-
-def _answer(answer: dict[str, Any]) -> str:
-    for media, content in answer.get("content", {}).items():
-        if media == "application/problem+json":
-            return ""
-        reference = content.get("schema", {}).get("$ref", "")
-        return f"`{reference.rpartition('/')[2]}`" if reference else f"`{media}`"
-    return ""
-
-
-def _schema_type(schema: dict[str, Any]) -> str:
-    if "$ref" in schema:
-        return str(schema["$ref"]).rpartition("/")[2]
-    if "anyOf" in schema:
-        return " or ".join(_schema_type(each) for each in schema["anyOf"])
-    if schema.get("type") == "array":
-        return f"list of {_schema_type(schema['items'])}"
-    if "enum" in schema:
-        return ", ".join(str(value) for value in schema["enum"])
-    if schema.get("format") == "date-time":
-        return "time"
-    names = {"string": "text", "integer": "whole number", "boolean": "true or false", "object": "mapping"}
-    kind = str(schema.get("type", "anything"))
-    return names.get(kind, kind)
-
-
-def _limits(schema: dict[str, Any]) -> str:
-    if "maximum" in schema:
-        return f"{schema['minimum']:g} to {schema['maximum']:.15g}"
-    return f"at most {schema['maxLength']} characters" if "maxLength" in schema else ""
-
-
-def _schema(name: str, schema: dict[str, Any]) -> str:
-    text = f"{' '.join(schema['description'].split())}\n\n" if schema.get("description") else ""
-    rows = [(f"`{field}`", _schema_type(each), each.get("description", "")) for field, each in schema.get("properties", {}).items()]
-    return f"\n### {name}\n\n{text}" + table("Field", "Type", "Meaning", rows=rows)
 
 
 if __name__ == "__main__":

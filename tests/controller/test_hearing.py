@@ -36,6 +36,12 @@ def test_a_guest_that_was_shut_down_from_within_shall_stay_down() -> None:
     assert (instance.desired, instance.desired_by) == ("stopped", "guest")
 
 
+def test_a_guest_may_shut_itself_down_before_the_job_that_makes_it_is_over() -> None:
+    instance = written(instance=replace(WEB, state="adding"), before=an_observed(WEB), seen=SHUT_DOWN)[key_of(WEB)]
+    assert isinstance(instance, Instance)
+    assert (instance.desired, instance.state) == ("stopped", "adding")
+
+
 def test_a_shut_down_of_an_older_run_says_nothing_of_the_newer() -> None:
     newer = replace(WEB, generation=WEB.generation + 1)
     assert set(written(instance=newer, before=an_observed(WEB), seen=SHUT_DOWN)) == {key_of(an_observed(WEB))}

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from covey.base.errors import NoSpace, Refused, StepFailed, Unavailable
 from covey.engine.runner import KEPT_LOG, RETRIES, UNDO_TIMEOUT_S
-from covey.model.plan import Await, delete, put
+from covey.model import record as records
+from covey.model.plan import Await, change, delete, put
 from covey.model.seed import Seed
 from covey.model.step import ResultOf
 from covey.model.steps.instance import EnsureSeed
-from covey.store.protocol import Put
+from covey.store.memory import Faults
+from covey.store.protocol import Batch, Put
 from tests.engine.stage import WEB, Stage, a_plan, forward, undoable
-from tests.kit.builders import a_cluster_record, an_instance, an_observed
+from tests.kit.builders import a_cluster_record, a_disk, an_instance, an_observed
 from tests.kit.virtual import in_virtual_time
 
 KEY = f"state/instance/{WEB}"
+
+
+class SlowFeed(Faults):
+    """Changes come to the view a while after they are written."""
+
+    async def before_batch(self, batch: Batch) -> None:
+        await asyncio.sleep(0.5)
 
 
 @in_virtual_time
@@ -48,6 +58,39 @@ async def test_results_of_steps_are_filled_into_records() -> None:
     plan = a_plan(undoable(), success=(put(a_cluster_record(), accelerator=ResultOf(0, "accelerator")),))
     await stage.ended(await stage.submit("a", plan))
     assert stage.record("state/cluster/cluster").accelerator == "kvm"
+
+
+@in_virtual_time
+async def test_what_was_written_to_a_record_while_the_job_ran_stays() -> None:
+    """A guest shuts itself down while a disk is being added to it."""
+    before = an_instance()
+    stage = await Stage().raise_curtain(before)
+    going_on = stage.nodes.hold("1.0")
+    after = replace(before, disks=(a_disk(),))
+    id = await stage.submit("a", a_plan(undoable(), on=f"instance/{WEB}", success=(change(after, "disks"),)))
+    await stage.ordered("1.0")
+    stopped = replace(before, desired="stopped", desired_by="guest")
+    await stage.ledger.write([Put(KEY, records.to_bytes(stopped))])
+    going_on.set()
+    assert (await stage.ended(id)).state == "succeeded"
+    assert stage.record(KEY) == replace(stopped, disks=after.disks)
+
+
+@in_virtual_time
+async def test_a_record_that_changes_at_the_very_end_of_a_job_is_looked_at_again() -> None:
+    """The feed is behind: the job's last transaction finds another record than the view shows."""
+    before = an_instance()
+    stage = await Stage(faults=SlowFeed()).raise_curtain(before)
+    going_on = stage.nodes.hold("1.0")
+    after = replace(before, disks=(a_disk(),))
+    id = await stage.submit("a", a_plan(undoable(), on=f"instance/{WEB}", success=(change(after, "disks"),)))
+    await stage.ordered("1.0")
+    stopped = replace(before, desired="stopped", desired_by="guest")
+    await stage.ledger.write([Put(KEY, records.to_bytes(stopped))])
+    assert stage.feed.view.find("instance", WEB) == before
+    going_on.set()
+    assert (await stage.ended(id)).state == "succeeded"
+    assert stage.record(KEY) == replace(stopped, disks=after.disks)
 
 
 @in_virtual_time

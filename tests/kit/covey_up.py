@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,7 @@ class CoveyUp:
         self.process: subprocess.Popen[bytes] | None = None
         if hosts == "real":
             self.make_namespace()
+            self._share_mounts()
 
     # --- running -------------------------------------------------------------------------------------------------------------------
     def launch(self) -> subprocess.Popen[bytes]:
@@ -266,9 +267,26 @@ class CoveyUp:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def virsh(self, *arguments: str) -> str:
+        """What somebody does to its libvirt behind Covey's back."""
+        uri = f"qemu:///system?socket={self.state}/libvirt/sockets/libvirt-sock"
+        done = subprocess.run(["virsh", "-c", uri, *arguments], capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def volume(self, instance: dict[str, Any], index: int = 0) -> Path:
+        """The file of an instance's disk in the pool `default`."""
+        disk = next(disk for disk in instance["disks"] if disk["index"] == index)
+        return self.state / "pools/default/volumes" / f"{disk['volume']}.{disk['format']}"
+
     def make_namespace(self) -> None:
         subprocess.run(["ip", "netns", "add", self.netns], check=True, timeout=20)
         subprocess.run(["ip", "-n", self.netns, "link", "set", "lo", "up"], check=True, timeout=20)
+
+    def _share_mounts(self) -> None:
+        """What is mounted below `directory` later is seen in every mount namespace, as on any machine that systemd runs."""
+        subprocess.run(["mount", "--bind", self.directory, self.directory], check=True, timeout=20)
+        subprocess.run(["mount", "--make-shared", self.directory], check=True, timeout=20)
 
     def remove_namespace(self) -> None:
         if Path("/run/netns", self.netns).exists():
@@ -287,8 +305,7 @@ class CoveyUp:
             await eventually(lambda: not self.processes(), within=END_WITHIN_S)
             if self.hosts == "real":
                 self.remove_namespace()
-            for mount in sorted(mounts_below(self.directory), reverse=True):
-                subprocess.run(["umount", mount], check=True, timeout=20)
+            unmount_below(self.directory)
             shutil.rmtree(self.directory)
 
 
@@ -332,6 +349,11 @@ def mounts_below(directory: Path) -> list[str]:
     ]
 
 
+def unmount_below(directory: Path) -> None:
+    for mount in sorted(mounts_below(directory), reverse=True):
+        subprocess.run(["umount", mount], check=True, timeout=20)
+
+
 def tmpfs(place: Path, *options: str) -> Path:
     """A small file system of its own at `place`; `close` of the Covey whose directory it is in unmounts it."""
     place.mkdir(parents=True, exist_ok=True)
@@ -346,8 +368,3 @@ _MEASURED = {"since_at", "cpu_percent", "memory_used", "free", "promised", "used
 
 def _recorded(document: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name not in _MEASURED}
-
-
-async def all_of(claims: Iterable[Callable[[], Any]]) -> None:
-    """Several claims that must come true, all at once."""
-    await asyncio.gather(*(eventually(claim, within=30.0) for claim in claims))

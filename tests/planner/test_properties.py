@@ -47,8 +47,18 @@ def test_every_plan_can_be_taken_back_until_it_only_goes_forward(kind: str) -> N
         _check_repair(plan)
         _check_results(plan)
         _check_writes(plan)
+        _check_lasting(view, plan)
 
     check()
+
+
+def _check_lasting(view: ClusterView, plan: Plan) -> None:
+    """While steps run, a guest may shut itself down, and its record says so: the end of the plan must not write over that."""
+    for write in plan.success if plan.steps else ():
+        record, _ = view.held(write.key)
+        if isinstance(record, Instance) and write.record is not None:
+            assert write.fields
+            assert not {"desired", "desired_by", "generation"}.intersection(write.fields)
 
 
 def _check_repair(plan: Plan) -> None:

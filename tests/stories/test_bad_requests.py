@@ -174,8 +174,17 @@ async def test_garbage_at_a_socket_harms_nobody(covey: CoveyUp, door: str) -> No
 
 def throw_garbage(path: Path) -> None:
     rng = random.Random(7)
-    beginnings = [b"", b"GET ", b"GET / HTTP/1.1\r\n", b"PUT /orders HTTP/1.1\r\nhost: a\r\ncontent-length: 40\r\n\r\n", b"\x16\x03\x01"]
-    beginnings += [b"PUT /orders HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n[]", b"PUT /orders HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n[{\"a\":1}]"]
+    beginnings = [
+        b"",
+        b"GET ",
+        b"GET / HTTP/1.1\r\n",
+        b"PUT /orders HTTP/1.1\r\nhost: a\r\ncontent-length: 40\r\n\r\n",
+        b"\x16\x03\x01",
+    ]
+    beginnings += [
+        b"PUT /orders HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n[]",
+        b'PUT /orders HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n[{"a":1}]',
+    ]
     open_ends = []
     for number in range(40):
         door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

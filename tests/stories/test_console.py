@@ -73,6 +73,8 @@ async def test_a_console_ends_with_the_run_of_its_guest(covey: CoveyUp) -> None:
         await covey.do("instance stop echo --now")
         assert terminal.end() in (0, 3)
         assert not terminal.is_raw()
-    await covey.fail("instance console echo", stdin=b"", says=["instance echo: it is stopped", "covey instance start echo", "--log"])
+    await covey.fail(
+        "instance console echo", stdin=b"", says=["instance echo: it is stopped", "covey instance start echo", "--log"]
+    )
     assert "from-second" in await covey.console("echo"), "what it printed is kept after its end"
     await covey.do("instance start echo")

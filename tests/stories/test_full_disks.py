@@ -128,7 +128,9 @@ async def test_a_file_system_that_fills_in_the_middle_of_an_add_leaves_nothing(c
     place = tmpfs(covey.directory / "few", "size=4G,nr_inodes=6")
     await covey.do(f"pool add few --path {place}")
     before = await covey.records(), covey.files()
-    said = await covey.fail("instance add web1 --image tick --memory 16M --disk 1M --disk 1M,pool=few --disk 1M,pool=few", says=["no space"])
+    said = await covey.fail(
+        "instance add web1 --image tick --memory 16M --disk 1M --disk 1M,pool=few --disk 1M,pool=few", says=["no space"]
+    )
     assert str(place) in said
     assert "Nothing is left" in said
     assert (await covey.records(), covey.files()) == before

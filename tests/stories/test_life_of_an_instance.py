@@ -129,7 +129,7 @@ async def test_a_reboot_and_a_reset_are_new_generations_of_the_same_disk(covey: 
         now = await covey.instance("again")
         assert (now["generation"], now["state"]) == (generation, "running")
         assert now["pid"] != first["pid"]
-        await eventually(lambda before=before: counter(disk) > before)  # type: ignore[misc]
+        await eventually(lambda before=before: counter(disk) > before)
     await covey.do("instance stop again --now")
     await covey.fail("instance reboot again", says=["instance again", "stopped", "covey instance start again"])
     await covey.do("instance remove again --yes")

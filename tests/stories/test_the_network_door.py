@@ -40,7 +40,9 @@ async def a_token(covey: CoveyUp, name: str, *options: str) -> Path:
 async def from_afar(covey: CoveyUp, token: Path, line: str) -> Answer:
     """A command as another machine runs it."""
     server = f"https://{covey.options[1]}"
-    return await covey.ask(line, COVEY_STATE="", COVEY_SERVER=server, COVEY_TOKEN_FILE=str(token), COVEY_CA=str(covey.state / "tls/ca.pem"))
+    return await covey.ask(
+        line, COVEY_STATE="", COVEY_SERVER=server, COVEY_TOKEN_FILE=str(token), COVEY_CA=str(covey.state / "tls/ca.pem")
+    )
 
 
 @contextmanager
@@ -50,7 +52,9 @@ def asked(covey: CoveyUp, path: str, secret: str = "", **headers: str) -> Iterat
     connection = http.client.HTTPSConnection(HOST, port, context=context, timeout=20)
     try:
         authorization = {"Authorization": f"Bearer {secret}"} if secret else {}
-        connection.request("GET", path, headers={**authorization, **{name.replace("_", "-"): value for name, value in headers.items()}})
+        connection.request(
+            "GET", path, headers={**authorization, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        )
         yield connection.getresponse()
     finally:
         connection.close()
@@ -122,7 +126,11 @@ async def test_a_stream_of_events_goes_on_where_it_was_cut(covey: CoveyUp) -> No
     rest = await asyncio.to_thread(read_events, covey, secret, seen[-1][0], "s3 by root succeeded")
     told = [text for _, text in seen + rest if "was made" in text]
     assert len({cursor for cursor, _ in seen + rest}) == len(seen + rest), "none comes twice"
-    assert [name for name in ("s1", "s2", "s3") if any(f"instance {name} was made" in text for text in told)] == ["s1", "s2", "s3"]
+    assert [name for name in ("s1", "s2", "s3") if any(f"instance {name} was made" in text for text in told)] == [
+        "s1",
+        "s2",
+        "s3",
+    ]
     await covey.do("instance remove --filter 'name=s*' --yes")
 
 

@@ -95,7 +95,7 @@ def changes_of(view: ClusterView, observation: Observation, now: float) -> list[
         return []
     ops: list[Op] = [Put(records.key_of(after), records.to_bytes(after))]
     shut_down = after.state == "stopped" and after.reason == "guest" and after.generation >= instance.generation
-    if shut_down and instance.desired == "running" and instance.state == "ready":
+    if shut_down and instance.desired == "running":
         stopped = replace(instance, desired="stopped", desired_by="guest")
         ops.append(Put(records.key_of(stopped), records.to_bytes(stopped)))
     return ops

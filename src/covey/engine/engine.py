@@ -260,14 +260,15 @@ class Engine:
         try:
             if plan.steps:
                 begun = replace(job, state="running", planned_at=now)
-                ops = [*ops_of(plan.begin, begun), plan_op(begun, plan)]
+                writes, _ = ops_of(plan.begin, begun, view)
+                ops = [*writes, plan_op(begun, plan)]
                 _check_size(ops, begun)
                 begun, revision = await self._ledger.write_job(begun, revision, ops, compare)
                 self._begin(begun, revision, plan)
                 await self._feed.reached(revision)  # the next plan must see what this one claims
                 return
             ended = replace(job, state="succeeded", planned_at=now, ended_at=now)
-            ops = [*ops_of(plan.begin, ended), *ops_of(plan.success, ended)]
+            ops, _ = ops_of((*plan.begin, *plan.success), ended, view)
             _, revision = await self._ledger.write_job(ended, revision, ops, compare, plan)
             await self._feed.reached(revision)
             self._over(ended, plan)

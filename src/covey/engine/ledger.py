@@ -13,10 +13,12 @@ import structlog
 
 from covey.base.clock import Clock
 from covey.base.errors import NoSpace, Unavailable
+from covey.model import codec
 from covey.model import record as records
 from covey.model.job import EndedJob, Job, Leadership, PlanRecord
 from covey.model.order import Epoch
 from covey.model.plan import Plan, Write
+from covey.model.view import ClusterView
 from covey.store.protocol import Delete, Entry, Op, Put, Store, Unchanged, Unmet
 
 log = structlog.get_logger()
@@ -130,9 +132,11 @@ def plan_op(job: Job, plan: Plan) -> Op:
     return Put(records.key_of(record), records.to_bytes(record))
 
 
-def ops_of(writes: Sequence[Write], job: Job) -> list[Op]:
-    """A plan's writes as the store takes them, with what steps returned filled in."""
+def ops_of(writes: Sequence[Write], job: Job, view: ClusterView) -> tuple[list[Op], list[Unchanged]]:
+    """A plan's writes as the store takes them, with what steps returned filled in; and the comparisons under which those may be written
+    that change single fields of a record of `view`."""
     ops: list[Op] = []
+    compare: list[Unchanged] = []
     for write in writes:
         if write.record is None:
             ops.append(Delete(write.key))
@@ -140,5 +144,9 @@ def ops_of(writes: Sequence[Write], job: Job) -> list[Op]:
         filled = dict(write.record)
         for field, result in write.results.items():
             filled[field] = job.reports[result.step].result[result.field]
+        present, revision = view.held(write.key)
+        if write.fields and present is not None:
+            compare.append(Unchanged(write.key, revision))
+            filled = codec.encode(present) | {field: filled[field] for field in write.fields}
         ops.append(Put(write.key, records.encoded(filled)))
-    return ops
+    return ops, compare

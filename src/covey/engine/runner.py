@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -15,11 +15,11 @@ from covey.engine.nodes import Nodes
 from covey.model import record as records
 from covey.model.job import Debris, Job
 from covey.model.order import Outcome
-from covey.model.plan import Await, Plan, StepReport
+from covey.model.plan import Await, Plan, StepReport, Write
 from covey.model.step import FORWARD, Step
 from covey.model.view import ClusterView
 from covey.store.feed import Changes, Feed
-from covey.store.protocol import Op, Put
+from covey.store.protocol import Op, Put, Unchanged, Unmet
 
 UNDO_TIMEOUT_S = 60.0  # what one step's undo gets before it becomes debris (P5)
 RETRIES = 5  # of a forward step, with pauses of 1, 2, 4, 8, 16 s
@@ -146,11 +146,11 @@ class Runner:
 
     async def _finish(self, job: Job) -> None:
         """The last step is done: in its transaction goes what the plan meant to change."""
-        ops = ops_of(self.plan.success, job)
         if self.plan.awaits:
-            await self._write(replace(job, state="waiting", waiting_since=self.clock.now()), ops)
+            job = replace(job, state="waiting", waiting_since=self.clock.now())
         else:
-            await self._write(replace(job, state="succeeded", ended_at=self.clock.now()), ops)
+            job = replace(job, state="succeeded", ended_at=self.clock.now())
+        await self._write_with(self.plan.success, job)
 
     async def _retry_or_give_up(self, step: Step, outcome: Outcome) -> None:
         """A forward step failed: with back-off again, unless nothing irrevocable has happened yet and the error will not pass."""
@@ -216,7 +216,7 @@ class Runner:
             await self._write(job, ops)
             return
         state = "cancelled" if job.cancelled_by else "failed"
-        await self._write(replace(job, step=0, state=state, ended_at=now), [*ops, *ops_of(self.plan.undone, job)])
+        await self._write_with(self.plan.undone, replace(job, step=0, state=state, ended_at=now), ops)
 
     # --- waiting -------------------------------------------------------------------------------------------------------------------
     async def _wait(self) -> None:
@@ -272,7 +272,23 @@ class Runner:
         return replace(self.job, state="failed", error=failure.to_json(), log=(self.job.log + tail)[-KEPT_LOG:])
 
     # --- writing -------------------------------------------------------------------------------------------------------------------
-    async def _write(self, job: Job, ops: list[Op] | None = None) -> None:
-        self.job, self.revision = await self.ledger.write_job(job, self.revision, ops or (), plan=self.plan)
+    async def _write_with(self, writes: Sequence[Write], job: Job, more: Sequence[Op] = ()) -> None:
+        """Write the job together with what its plan writes. A record of which single fields change may change meanwhile, by what is heard
+        of its guest: then it is looked at again."""
+        while True:
+            view = self.feed.view
+            ops, compare = ops_of(writes, job, view)
+            try:
+                await self._write(job, [*more, *ops], compare)
+                return
+            except Unmet as unmet:
+                if unmet.key not in {one.key for one in compare}:
+                    raise
+            await asyncio.sleep(0)  # let the feed bring the newer record
+            if self.feed.view is view:
+                await self.clock.sleep(0.01)
+
+    async def _write(self, job: Job, ops: Sequence[Op] = (), compare: Sequence[Unchanged] = ()) -> None:
+        self.job, self.revision = await self.ledger.write_job(job, self.revision, ops, compare, self.plan)
         if self.job.state not in ("running", "waiting") or self.past_pivot:
             self.control.answered.set()

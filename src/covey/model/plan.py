@@ -42,11 +42,13 @@ class Uses:
 class Write:
     """A record to put, or a key to delete, in the same transaction as the plan's begin, end or undoing.
 
-    `record` is the encoded record (None deletes); `results` fills fields of it from what steps returned."""
+    `record` is the encoded record (None deletes); `results` fills fields of it from what steps returned. When `fields` are named, only
+    they change in the record as it is by then: others may have written to it since it was planned."""
 
     key: str
     record: dict[str, Any] | None
     results: dict[str, ResultOf] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,13 @@ def put(record: Any, **results: ResultOf) -> Write:
     from covey.model import record as records
 
     return Write(records.key_of(record), codec.encode(record), results)
+
+
+def change(record: Any, *fields: str) -> Write:
+    """Give these fields of a record that exists the values that they have in `record`."""
+    from covey.model import record as records
+
+    return Write(records.key_of(record), codec.encode(record), fields=fields)
 
 
 def delete(record: Any) -> Write:

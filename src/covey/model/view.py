@@ -54,6 +54,12 @@ class ClusterView:
         held = self.collections[collection].get(id)
         return held[0] if held else 0
 
+    def held(self, key: str) -> tuple[Any | None, int]:
+        """The record under a `state/` key and the revision that wrote it; None and 0 when it is absent."""
+        collection, _, id = key[len(PREFIX) :].partition("/")
+        revision, record = self.collections[collection].get(id, (0, None)) if collection in self.collections else (0, None)
+        return record, revision
+
     def named(self, collection: str, name: str) -> Any | None:
         id = self.names[collection].get(name)
         return self.find(collection, id) if id else None

@@ -8,7 +8,7 @@ from covey.base.errors import BadInput, NotFound, Refused, check
 from covey.base.units import humane_size
 from covey.model.domain import DomainDisk
 from covey.model.instance import Disk, Instance
-from covey.model.plan import Claim, Plan, nothing, put
+from covey.model.plan import Claim, Plan, change, nothing
 from covey.model.requests.disk import MOST_DISKS, AddDisk, GrowDisk, RemoveDisk
 from covey.model.steps.disk import (
     EnsureDiskAttached,
@@ -50,7 +50,7 @@ def add(view: ClusterView, request: AddDisk) -> Plan:
         ),
         uses_of(after),
         (Claim(instance.node, pool.id, room.amount),),
-        success=(put(after),),
+        success=(change(after, "disks"),),
     )
 
 
@@ -88,7 +88,7 @@ def grow(view: ClusterView, request: GrowDisk) -> Plan:
         ),
         uses_of(instance),
         (Claim(instance.node, pool.id, amount),) if amount else (),
-        success=(put(after),),
+        success=(change(after, "disks"),),
         repair=f"covey disk grow {instance.name} {disk.index} {size}",
     )
 
@@ -108,7 +108,7 @@ def remove(view: ClusterView, request: RemoveDisk) -> Plan:
         ),
         uses_of(instance),
         warnings=(f"what is on disk {disk.index} is lost",),
-        success=(put(after),),
+        success=(change(after, "disks"),),
         repair=f"covey disk remove {instance.name} {disk.index}",
     )
 

@@ -182,7 +182,7 @@ def _check_volumes(work: _Work, node: Node, inventory: Inventory) -> None:
 
 def _check_volume(work: _Work, node: Node, instance: Instance, disk: Disk, found: FoundVolume | None) -> None:
     key, object = f"{instance.id}:{disk.index}", f"disk {instance.name}/{disk.index}"
-    if found is None:
+    if found is None or not (found.size or found.used):  # its tag alone is left
         work.find(
             key,
             ERROR,

@@ -261,7 +261,8 @@ async def _start(layout: _Layout, netns: str, hide_kvm: bool) -> None:
     await run(
         [
             *enter,
-            *("unshare", "--mount", "--propagation", "private"),
+            # slave: what is mounted on this machine later, such as a disk for a new pool, is seen inside; nothing gets out.
+            *("unshare", "--mount", "--propagation", "slave"),
             *(sys.executable, "-P", "-m", "covey.host.hypervisor.private_init", str(layout.root)),
             *([HIDE_KVM] if hide_kvm else []),
         ],

@@ -30,7 +30,7 @@ from covey.host.threads import in_thread
 from covey.model.image import ImageFacts, Recipe
 from covey.model.names import check_path, check_sha256, check_uuid
 
-_NAME = re.compile(r"\.?(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?:image|tag|part|part\.json|build)")
+_NAME = re.compile(r"\.?(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?P<part>image|tag|part|part\.json|build)")
 
 
 class HostImages:
@@ -93,9 +93,16 @@ class HostImages:
     async def images(self) -> tuple[tuple[str, str], ...]:
         if not self._directory.exists():
             return ()
-        matches = (_NAME.fullmatch(path.name) for path in self._directory.iterdir())
-        found = sorted({match["id"] for match in matches if match})
-        return tuple((image, str((self._read_tag(image) or {}).get("job", ""))) for image in found)
+        parts: dict[str, set[str]] = {}
+        for path in self._directory.iterdir():
+            if match := _NAME.fullmatch(path.name):
+                parts.setdefault(match["id"], set()).add(match["part"])
+        found = []
+        for image in sorted(parts):
+            tag = self._read_tag(image) or {}
+            if parts[image] != {"tag"} or "facts" not in tag:  # a finished image of which only the tag is left is gone
+                found.append((image, str(tag.get("job", ""))))
+        return tuple(found)
 
     def _part(self, image: str) -> Path:
         return self._directory / f".{image}.part"

@@ -10,7 +10,7 @@ from covey.base.units import humane_size
 from covey.model.image import Image
 from covey.model.instance import Disk, Instance, Nic
 from covey.model.network import Network
-from covey.model.plan import Claim, Plan, delete, put
+from covey.model.plan import Claim, Plan, change, delete, put
 from covey.model.pool import Pool, Volume
 from covey.model.requests.instance import AddInstance, DiskWish, NicWish
 from covey.model.step import Step
@@ -81,7 +81,7 @@ def add(view: ClusterView, request: AddInstance) -> Plan:
         (because, *_reasons(view, instance, disks)),
         warnings=_warnings(view, node.id, disks),
         begin=(put(instance),),
-        success=(put(replace(instance, state="ready")),),
+        success=(change(replace(instance, state="ready"), "state"),),
         undone=(delete(instance), *forget_secret(instance)),
         awaits=await_ready(view, instance, request.ready_timeout_s) if request.wait_ready else None,
     )

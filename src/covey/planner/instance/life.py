@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from covey.base.errors import Refused, check
-from covey.model.instance import Instance, Observed
+from covey.model.instance import Instance
 from covey.model.plan import Plan, delete, nothing, put
 from covey.model.requests.instance import (
     ModifyInstance,
@@ -119,7 +119,6 @@ def remove(view: ClusterView, request: RemoveInstance) -> Plan:
     instance = view.instance(request.instance)
     check(instance.state != "adding", Refused("it is being made", instance, "cancel its job: covey job list"))
     count = len(instance.disks)
-    observed: Observed | None = view.find("observed", instance.id)
     return Plan(
         f"remove {instance} with {count} disk{'' if count == 1 else 's'}",
         (
@@ -130,7 +129,7 @@ def remove(view: ClusterView, request: RemoveInstance) -> Plan:
         uses_of(instance),
         warnings=("what is on its disks is lost",) if count else (),
         begin=(put(replace(instance, state="removing", desired="stopped", desired_by="")),),
-        success=(delete(instance), *((delete(observed),) if observed else ()), *forget_secret(instance)),
+        success=(delete(instance), delete(view.observed(instance.id)), *forget_secret(instance)),  # the latter may be heard of only now
         undone=(put(instance),),
         repair=f"covey instance remove {instance.name}",
     )
