@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.kit.eventually import eventually
-from tests.kit.hypervisors import MIB, Bench, FakeBench, LibvirtBench
 
 from covey.base.errors import BadInput, NoSpace, NotFound, Refused, Unavailable
 from covey.host.hypervisor.definition import digest
 from covey.host.shelf import FileShelf, MemoryShelf
 from covey.model.domain import Domain, DomainDisk, FoundDomain
+from tests.kit.eventually import eventually
+from tests.kit.hypervisors import MIB, Bench, FakeBench, LibvirtBench
 
 GRACE_S = 20.0
 

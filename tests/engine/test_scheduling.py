@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from covey.base.errors import BadInput, NotFound, Refused, StepFailed
 from covey.engine.queue import PATIENCE_S, Busy, blocked_by, in_order
 from covey.model.plan import Claim, Plan, Uses, put
+from covey.model.step import ResultOf
 from covey.model.view import ClusterView
 from covey.store.memory import Faults
 from covey.store.protocol import Batch
 from tests.engine.stage import Stage, a_plan, forward, undoable
-from tests.kit.builders import a_job, an_instance
+from tests.kit.builders import a_cluster_record, a_job, an_instance
 from tests.kit.virtual import eventually, in_virtual_time
 
 WEB = "instance/web"
@@ -292,6 +293,38 @@ async def test_a_queued_job_can_be_cancelled() -> None:
     going_on.set()
     await stage.ended(1)
     assert stage.nodes.orders == ["1.0"]
+
+
+@in_virtual_time
+async def test_a_job_that_a_former_leader_began_is_not_taken_for_one_that_never_began() -> None:
+    """A cancel that comes before the new leader has taken it up waits for that, and the job is undone."""
+    former = await Stage().raise_curtain()
+    former.nodes.hold("1.0")
+    id = await former.submit("a", a_plan(undoable()))
+    await former.ordered("1.0")
+    await former.crash()
+    stage = Stage(former.data, nodes=former.nodes)
+    cancelled = asyncio.ensure_future(stage.raise_curtain())
+    while not hasattr(stage, "engine"):
+        await asyncio.sleep(0)
+    await stage.engine.cancel(id, "bert")
+    await cancelled
+    assert (await stage.ended(id)).state == "cancelled"
+    assert stage.nodes.orders[-1] == "1.0.undo"
+
+
+@in_virtual_time
+async def test_a_job_whose_runner_failed_waits_for_the_next_process_and_nobody_waits_for_it() -> None:
+    stage = await Stage().raise_curtain()
+    failing = stage.nodes.hold("1.0")
+    lacking = a_plan(undoable(), success=(put(a_cluster_record(), accelerator=ResultOf(0, "what no step returns")),))
+    id = await stage.submit("a", lacking)
+    await stage.ordered("1.0")
+    failing.set()
+    await asyncio.sleep(1)
+    with pytest.raises(Refused, match="mistake"):
+        await stage.engine.cancel(id, "bert")
+    assert stage.job(id).state == "running", "it was ended without being undone"
 
 
 @in_virtual_time

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from covey.base.clock import SystemClock
+from covey.base.errors import Unavailable
 from covey.controller.events import KEPT, EventLog
 from covey.model import record as records
 from covey.model.event import events_of, parse_cursor, render_cursor
@@ -18,8 +19,8 @@ from covey.model.record import key_of
 from covey.model.view import ClusterView
 from covey.store.feed import Feed
 from covey.store.history import History
-from covey.store.memory import MemoryData, MemoryStore
-from covey.store.protocol import Delete, Put
+from covey.store.memory import Faults, MemoryData, MemoryStore
+from covey.store.protocol import Batch, Delete, Put
 from tests.kit.builders import a_cluster, a_job, a_network, an_image, an_instance, an_observed
 
 WEB = an_instance("web1")
@@ -201,3 +202,35 @@ async def test_the_log_keeps_within_its_bound(tmp_path: Path) -> None:
     assert sum(sizes) <= KEPT and len(sizes) <= 5
     async with Running(MemoryData(), tmp_path) as again:
         assert again.log.after((0, 1, 0)) is None
+
+
+async def test_a_change_that_cannot_be_told_does_not_silence_the_log(tmp_path: Path) -> None:
+    async with Running(MemoryData(), tmp_path) as running:
+        broken = replace(running.feed.view, collections={})
+        running.log._hear(broken, running.feed.view, [(key_of(WEB), WEB)])
+        await running.put(a_network("lan"))
+        assert await running.texts(1) == ["network lan was made"]
+
+
+async def test_ended_jobs_are_followed_again_after_a_store_that_did_not_answer() -> None:
+    data = MemoryData()
+    store = MemoryStore(data, SystemClock(), OneBreak())
+    history = History(store)
+    await history.start()
+    for id in (1, 2):
+        ended = EndedJob(replace(a_job(id), state="succeeded"), None)
+        await store.txn([], [Put(f"{records.HISTORY}{id:010d}", records.to_bytes(ended))])
+        assert await history.until_ended(id, 10.0)
+    await history.close()
+
+
+class OneBreak(Faults):
+    """The first change breaks the watch that was to bring it."""
+
+    def __init__(self) -> None:
+        self.breaks = 1
+
+    async def before_batch(self, batch: Batch) -> None:
+        if self.breaks:
+            self.breaks -= 1
+            raise Unavailable("the line was cut", "store")

@@ -74,15 +74,19 @@ class Agent:
             self._stream.put_nowait(None)
         queue: asyncio.Queue[Message | None] = asyncio.Queue()
         self._stream = queue
-        yield Telling(await self._thermometer.read())
         try:
-            yield await self._observer.everything()
-        except CoveyError as error:
-            log.warning("cannot look at the domains", error=str(error))
-        for outcome in self.tasks.outcomes():
-            yield outcome
-        while (message := await queue.get()) is not None:
-            yield message
+            yield Telling(await self._thermometer.read())
+            try:
+                yield await self._observer.everything()
+            except CoveyError as error:
+                log.warning("cannot look at the domains", error=str(error))
+            for outcome in self.tasks.outcomes():
+                yield outcome
+            while (message := await queue.get()) is not None:
+                yield message
+        finally:
+            if self._stream is queue:  # nobody reads it any more: it must not fill while no leader comes
+                self._stream = None
 
     def _emit(self, message: Message) -> None:
         if self._stream is None:

@@ -41,7 +41,7 @@ class _Pending:
 
 
 class Link:
-    """The connection to one agent. `heard` gets every message but outcomes; `met` each hello; `lost` is told when it is gone."""
+    """The connection to one agent. `heard` gets every message but the outcomes that somebody waits for; `met` each hello; `lost` is told when it is gone."""
 
     def __init__(
         self,
@@ -111,11 +111,10 @@ class Link:
                 self._take(codec.decode(Message, json.loads(line)))
 
     def _take(self, message: Message) -> None:
-        if not isinstance(message, Outcome):
+        pending = self._pending.pop(message.task, None) if isinstance(message, Outcome) else None
+        if pending is None:
             self._heard(self.node, message)
-            return
-        pending = self._pending.pop(message.task, None)
-        if pending and not pending.future.done():
+        elif isinstance(message, Outcome) and not pending.future.done():
             pending.future.set_result(message)
 
     # --- orders --------------------------------------------------------------------------------------------------------------------

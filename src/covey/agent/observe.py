@@ -102,6 +102,7 @@ class Observer:
         if observation.state == "missing":
             self._host.guests.follow(observation.instance, False)
             self._ready.pop(observation.instance, None)
+            self._reports.pop(observation.instance, None)
             if self._sent.pop(observation.instance, None) is None:
                 return
         elif self._sent.get(observation.instance) == observation:
@@ -122,8 +123,9 @@ class Thermometer:
         self._about = replace(about, kinds=tuple(sorted(step_kinds())))
         self._charge = Charge({}, ())
         self._cpu: dict[str, tuple[float, float]] = {}  # instance -> when, CPU seconds
-        self._spaces: dict[str, Space] = {}
+        self._instances: dict[str, InstanceUse] = {}
         self._problems: dict[str, str] = {}
+        self._reading = asyncio.Lock()  # one at a time: what is told later was measured later
 
     def look_after(self, charge: Charge) -> None:
         self._charge = charge
@@ -133,22 +135,26 @@ class Thermometer:
             await self.tell()
             await self._clock.sleep(TELEMETRY_EVERY_S)
 
-    async def tell(self) -> Telemetry:
-        telemetry = await self.read()
-        self._emit(Telling(telemetry))
-        return telemetry
+    async def tell(self, guests: bool = True) -> None:
+        self._emit(Telling(await self.read(guests)))
 
     async def tell_room(self, step: Step) -> None:
         """After a step on a volume: its pool's room, before the outcome frees the claim on it. A new pool's room is told from now on."""
         if isinstance(step, EnsurePool):
             self._charge = replace(self._charge, pools={**self._charge.pools, step.pool: step.place})
         if step.object.startswith(("volume/", "pool/")):
-            await self.tell()
+            await self.tell(guests=False)
 
-    async def read(self) -> Telemetry:
+    async def read(self, guests: bool = True) -> Telemetry:
+        """The machine as it is now; without `guests`, what they use is as it was read last."""
+        async with self._reading:
+            return await self._read(guests)
+
+    async def _read(self, guests: bool) -> Telemetry:
         facts, load = self._host.machine.facts(), self._host.machine.load()
-        await self._measure_pools()
-        instances = await self._measure_instances()
+        pools = await self._measure_pools()
+        if guests:
+            self._instances = await self._measure_instances()
         return replace(
             self._about,
             as_of=self._clock.now(),
@@ -161,19 +167,22 @@ class Thermometer:
             load1=load.load1,
             cpu_percent=load.cpu_percent,
             uptime_s=load.uptime_s,
-            pools=dict(self._spaces),
-            instances=instances,
+            pools=pools,
+            instances=self._instances,
             problems=tuple(self._problems.values()),
         )
 
-    async def _measure_pools(self) -> None:
-        self._spaces = {}
+    async def _measure_pools(self) -> dict[str, Space]:
+        spaces: dict[str, Space] = {}
+        troubles: dict[str, str] = {}
         for pool, place in self._charge.pools.items():
             try:
-                self._spaces[pool] = await self._host.storage(place).space(place)
-                self._problems.pop(f"pool {pool}", None)
+                spaces[pool] = await self._host.storage(place).space(place)
             except CoveyError as error:
-                self._problems[f"pool {pool}"] = str(error)
+                troubles[f"pool {pool}"] = str(error)
+        others = {about: trouble for about, trouble in self._problems.items() if not about.startswith("pool ")}
+        self._problems = others | troubles  # of a pool that was given up there is nothing to tell
+        return spaces
 
     async def _measure_instances(self) -> dict[str, InstanceUse]:
         try:

@@ -18,7 +18,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from covey.agent.agent import Agent
-from covey.base.errors import CoveyError
+from covey.base.errors import BadInput, CoveyError
 from covey.host.guest.protocol import ConsoleSession
 from covey.model import codec
 from covey.model.names import check_uuid
@@ -33,8 +33,13 @@ def make_app(agent: Agent) -> Starlette:
         return _json(codec.encode(await agent.greet((incarnation, epoch))))
 
     async def put_orders(request: Request) -> Response:
-        orders = [codec.decode(Order, order) for order in json.loads(await request.body())]
-        return _json([error and error.to_json() for error in agent.accept(orders)])
+        answers: list[CoveyError | None] = []
+        for encoded in json.loads(await request.body()):
+            try:
+                answers += agent.accept([codec.decode(Order, encoded)])
+            except BadInput as error:  # of a kind that this release does not know: the others are not to suffer for it
+                answers.append(error)
+        return _json([error and error.to_json() for error in answers])
 
     async def acknowledge(request: Request) -> Response:
         agent.tasks.acknowledge(json.loads(await request.body()))

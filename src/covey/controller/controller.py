@@ -43,6 +43,7 @@ class Controller:
         """Work, with `serve` beside it (the doors that stand on this)."""
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self.feed.followed(), name="feed")
                 group.create_task(self.fleet.run(), name="fleet")
                 group.create_task(self.hearing.run(), name="hearing")
                 group.create_task(self.engine.run(), name="engine")

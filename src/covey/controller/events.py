@@ -108,7 +108,10 @@ class EventLog:
             fresh: list[Event] = []
             while self._queue and len(fresh) < 1_000:
                 before, after, changes = self._queue.popleft()
-                fresh += self._take(before, after, await self._with_ends(changes))
+                try:
+                    fresh += self._take(before, after, await self._with_ends(changes))
+                except Exception:  # one change that cannot be told must not silence the rest, nor keep all views to come in memory
+                    log.exception("a change could not be told", revision=after.revision)
             if not fresh:
                 continue
             for listener in list(self._listeners):

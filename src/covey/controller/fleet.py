@@ -80,8 +80,13 @@ class Fleet:
             self._hearing.hear(message)
         elif isinstance(message, Observed):
             self._hearing.hear_all(node, message.observations)
-        elif isinstance(message, Progress):
-            self.progress[int(message.task.partition(".")[0])] = message
+        elif isinstance(message, Progress | Outcome):
+            job = int(message.task.partition(".")[0])
+            under_way = self._feed.view.find("job", f"{job:010d}")
+            if isinstance(message, Progress) and under_way:  # else it is late, and nothing would ever take it away
+                self.progress[job] = message
+            elif isinstance(message, Outcome) and not under_way:  # told to a former leader, or after its time: the agent may forget it
+                self.acknowledge(node, message.task)
 
     def _on_change(self, before: ClusterView, after: ClusterView, changes: Changes) -> None:
         for key, record in changes:

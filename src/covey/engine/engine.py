@@ -132,6 +132,7 @@ class Engine:
     async def cancel(self, id: int, by: str) -> None:
         """Before the pivot a job is undone, after it it only goes forward. Returns once the job turns back or has ended.
         Raises NotFound, Refused."""
+        await self._recovered.wait()  # before that, what runs looks like what never began
         job: Job | None = self._feed.view.find("job", f"{id:010d}")
         if job is None:
             ended = await self._store.get(history_key(id))
@@ -140,6 +141,10 @@ class Engine:
         runner = self._runners.get(id)
         if runner is None:
             check(id not in self._uncertain, Refused("it is just beginning", job, "try again"))
+            check(
+                job.state == "queued",
+                Refused("a mistake of Covey's stopped it half-way", job, "it goes on when Covey is restarted: see the log"),
+            )
             error = Refused(f"cancelled by {by} before it began", job)
             over = await self._end_queued(job, "cancelled", error, cancelled_by=by)
             check(over, Refused("it is just beginning", job, "try again"))
@@ -348,6 +353,7 @@ class Engine:
             raise
         finally:
             self._runners.pop(runner.job.id, None)
+            runner.control.answered.set()  # whatever ended it: nobody waits for a word of it any more
 
     def _over(self, job: Job, plan: Plan | None) -> None:
         if plan:

@@ -81,7 +81,7 @@ async def _serve(controller: Controller, store: SqliteStore, clock: Clock, layou
     try:
         async with listening(make_app(inside), layout.api_socket, inside.closing, address) as port:
             logger.info("the doors are open", socket=str(layout.api_socket), tls_port=port)
-            await asyncio.Event().wait()
+            await history.followed()
     finally:
         await events.close()
         await history.close()

@@ -36,6 +36,11 @@ class Feed:
         await self._rebuild()
         self._task = asyncio.create_task(self._follow(), name="feed")
 
+    async def followed(self) -> None:
+        """Until following ends, as it does when the store is closed; raises what else ended it."""
+        if self._task:
+            await asyncio.shield(self._task)
+
     async def close(self) -> None:
         if self._task:
             self._task.cancel()

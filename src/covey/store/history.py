@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import structlog
 
-from covey.base.errors import CoveyError
+from covey.base.errors import CoveyError, Unavailable
 from covey.model.job import EndedJob
 from covey.model.record import HISTORY, ended_from_bytes
+from covey.store.feed import PAUSE_S
 from covey.store.protocol import Compacted, Store
 
 KEPT = 2_000  # jobs at hand
@@ -35,6 +36,11 @@ class History:
         """Take in the latest, then follow."""
         await self._read()
         self._task = asyncio.create_task(self._follow(), name="history")
+
+    async def followed(self) -> None:
+        """Until following ends, as it does when the store is closed; raises what else ended it."""
+        if self._task:
+            await asyncio.shield(self._task)
 
     async def close(self) -> None:
         if self._task:
@@ -119,8 +125,12 @@ class History:
         self.revision = listing.revision
 
     async def _follow(self) -> None:
+        compacted = False
         while True:
             try:
+                if compacted:
+                    await self._read()
+                    compacted = False
                 async for batch in self._store.watch(HISTORY, self.revision + 1):
                     self.revision = batch.revision
                     for change in batch.changes:
@@ -128,7 +138,10 @@ class History:
                 return  # the store was closed
             except Compacted:
                 log.warning("the store kept too little history: reading ended jobs anew", at=self.revision)
-                await self._read()
+                compacted = True
+            except Unavailable as error:  # who waits for the end of a job would wait for ever
+                log.warning("the store does not answer; following ended jobs again", error=str(error), at=self.revision)
+                await asyncio.sleep(PAUSE_S)
 
     def _take(self, key: str, value: bytes | None) -> None:
         id = int(key[len(HISTORY) :])
