@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
-from covey.controller.hearing import RESTART_FIRST_S, changes_of, observed_after
+from covey.controller.hearing import AT_ONCE, RESTART_FIRST_S, Hearing, changes_of, observed_after
+from covey.controller.lead import take_leadership
+from covey.engine.ledger import Ledger
 from covey.model.cluster import Defaults
 from covey.model.instance import Instance, Observed
 from covey.model.order import Observation
-from covey.model.record import from_bytes, key_of
+from covey.model.record import Record, from_bytes, key_of, to_bytes
+from covey.store.feed import Feed
+from covey.store.memory import MemoryData, MemoryStore
 from covey.store.protocol import Put
-from tests.kit.builders import NOW, a_cluster, an_instance, an_observed
+from tests.kit.builders import NOW, a_cluster, a_cluster_record, an_instance, an_observed
+from tests.kit.virtual import eventually, in_virtual_time, virtual_clock
 
 WEB = an_instance("web1")
 DEFAULTS = Defaults()
@@ -85,3 +91,24 @@ def test_a_guest_that_a_person_started_again_gets_all_its_chances_back() -> None
     given_up = replace(an_observed(WEB, "crashed"), gave_up=True, crashes=(NOW,) * 6)
     after = observed_after(given_up, RUNNING, DEFAULTS, NOW)
     assert (after.gave_up, after.crashes) == (False, ())
+
+
+@in_virtual_time
+async def test_large_records_that_change_at_once_are_written_one_part_after_the_other() -> None:
+    """Forty guests with long notes are shut down from within at the same moment."""
+    clock = virtual_clock()
+    store = MemoryStore(MemoryData(), clock)
+    leadership, revision = await take_leadership(store, clock, "test")
+    instances = [an_instance(f"web{number}", notes="n" * 60_000) for number in range(AT_ONCE)]
+    records: list[Record] = [a_cluster_record(), *instances]
+    for record in records:
+        await store.txn((), [Put(key_of(record), to_bytes(record))])
+    feed = Feed(store)
+    await feed.start()
+    hearing = Hearing(feed, Ledger(store, clock, leadership, revision), clock)
+    listening = asyncio.create_task(hearing.run())
+    hearing.hear_all(WEB.node, tuple(replace(SHUT_DOWN, instance=one.id, generation=one.generation) for one in instances))
+    await eventually(lambda: all(one.desired == "stopped" for one in feed.view.instances), 100.0)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await feed.close()

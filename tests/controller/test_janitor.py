@@ -53,6 +53,11 @@ async def test_what_is_older_than_a_month_goes() -> None:
     assert await kept_after_sweeping({1: NOW - KEPT_S - 1, 2: NOW - KEPT_S - 1, 3: NOW}) == [3]
 
 
+async def test_the_newest_stays_however_old_it_is() -> None:
+    """The next process counts on from its number."""
+    assert await kept_after_sweeping({1: NOW - KEPT_S - 1, 2: NOW - KEPT_S - 1}) == [2]
+
+
 async def test_only_the_newest_ten_thousand_stay() -> None:
     surplus = 2 * AT_ONCE + 7
     kept = await kept_after_sweeping(dict.fromkeys(range(1, KEPT_JOBS + surplus + 1), NOW))

@@ -304,11 +304,10 @@ async def test_a_job_that_a_former_leader_began_is_not_taken_for_one_that_never_
     await former.ordered("1.0")
     await former.crash()
     stage = Stage(former.data, nodes=former.nodes)
-    cancelled = asyncio.ensure_future(stage.raise_curtain())
-    while not hasattr(stage, "engine"):
-        await asyncio.sleep(0)
+    rising = asyncio.ensure_future(stage.raise_curtain())
+    await eventually(lambda: hasattr(stage, "engine"), 10.0, 0.0)
     await stage.engine.cancel(id, "bert")
-    await cancelled
+    await rising
     assert (await stage.ended(id)).state == "cancelled"
     assert stage.nodes.orders[-1] == "1.0.undo"
 

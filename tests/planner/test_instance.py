@@ -220,6 +220,36 @@ def test_a_start_raises_the_generation_and_a_failed_one_does_not_lower_it() -> N
     assert (undone.generation, undone.desired) == (STOPPED.generation + 1, "stopped")
 
 
+@pytest.mark.parametrize(("desired", "state"), [("running", "paused"), ("stopped", "running")])
+@pytest.mark.parametrize("request_of", [StartInstance, RepairInstance])
+def test_a_run_that_is_under_way_keeps_its_generation(
+    desired: str, state: str, request_of: type[StartInstance] | type[RepairInstance]
+) -> None:
+    """Else its own shutting down would be taken for that of an older run, and nobody would hear that it is ready."""
+    instance = an_instance(desired=desired, generation=3)
+    view = a_cluster(instances=[instance], extra=[an_observed(instance, state, generation=3)])
+    made = of(view, request_of(instance="web1"))
+    if request_of is RepairInstance and desired == "stopped":
+        assert kinds(made)[-1] == "stopped"
+        return
+    assert (added(made).desired, added(made).generation) == ("running", 3)
+    assert getattr(made.steps[-1], "generation", 0) == 4, "should it be over by then, the next run begins"
+
+
+@pytest.mark.parametrize("spelling", ["{{{}}}", "urn:uuid:{}", "{}"])
+def test_a_uuid_is_kept_in_its_one_spelling(spelling: str) -> None:
+    id = an_id("instance/new")
+    for text in (id, id.upper(), id.replace("-", "")):
+        assert added(of(a_cluster(), AddInstance(name="web1", uuid=spelling.format(text)))).id == id
+
+
+def test_no_generation_is_used_twice() -> None:
+    """A run went on as generation 3, or, as it was over by then, began as 4: then the next one is 5."""
+    instance = an_instance(generation=3)
+    view = a_cluster(instances=[instance], extra=[an_observed(instance, generation=4)])
+    assert added(of(view, RebootInstance(instance="web1"))).generation == 5
+
+
 def test_starting_what_runs_does_nothing() -> None:
     view = a_cluster(instances=[an_instance()], extra=[an_observed(an_instance())])
     assert of(view, StartInstance(instance="web1")).steps == ()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covey.base.errors import BadInput
-from covey.service.filters import parse_fields, parse_filter
+from covey.service.filters import MOST_TERMS, parse_fields, parse_filter
 
 KNOWN = frozenset({"name", "state", "memory", "tags", "ready", "cpu_percent", "addresses"})
 WEB = {
@@ -73,3 +73,9 @@ def test_any_text_is_a_filter_or_bad_input(text: str) -> None:
         parse_filter(text, KNOWN)(WEB)
     except BadInput:
         pass
+
+
+def test_a_filter_has_a_bounded_number_of_conditions() -> None:
+    parse_filter("name=a " * MOST_TERMS, KNOWN)
+    with pytest.raises(BadInput, match="at most"):
+        parse_filter("name=a " * (MOST_TERMS + 1), KNOWN)

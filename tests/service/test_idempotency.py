@@ -72,6 +72,13 @@ async def test_keys_that_are_over_are_removed_little_by_little(store: MemoryStor
     assert [entry.key for entry in (await store.list(IDEMPOTENCY)).entries] == [PLACE]
 
 
+async def test_what_is_done_is_not_called_a_failure_because_keys_cannot_be_pruned(store: MemoryStore, clock: HandClock) -> None:
+    keys = Keys(store, clock)
+    clock.at += 61
+    await store.close()
+    await keys.prune()
+
+
 async def test_nothing_is_pruned_twice_within_a_minute(store: MemoryStore, clock: HandClock) -> None:
     keys = Keys(store, clock)
     await store.txn([], [keys.put(PLACE, "digest", 1)])

@@ -126,7 +126,15 @@ async def test_what_was_done_behind_its_back_is_found_and_mended(covey: CoveyUp,
     await covey.goes_on("runs")
     assert (await covey.instance("runs"))["pid"] == known["runs"]["pid"], "no guest was ended for it"
     assert await covey.state_of("rests") == "stopped"
-    assert len(covey.within("ip", "-o", "link", "show", "master", "cv-default").splitlines()) == 1, "the guest is on its bridge"
+
+
+async def test_a_running_guest_is_on_its_bridge_again_once_the_bridge_was_mended(covey: CoveyUp) -> None:
+    await covey.do("instance reset runs --yes")
+    assert len(covey.within("ip", "-o", "link", "show", "master", "cv-default").splitlines()) == 1
+    covey.within("ip", "link", "delete", "cv-default")
+    await covey.do("cluster verify --fix --yes")
+    assert await covey.findings() == []
+    assert len(covey.within("ip", "-o", "link", "show", "master", "cv-default").splitlines()) == 1
 
 
 async def test_a_volume_that_was_deleted_is_named_with_the_two_ways_out(covey: CoveyUp) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import structlog
 
@@ -43,8 +43,7 @@ class Agent:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.tasks.close()
-        if self._stream:
-            self._stream.put_nowait(None)
+        self.hang_up()
         await self.host.guests.close()
         await self.host.hypervisor.close()
 
@@ -68,10 +67,9 @@ class Agent:
                 answers.append(error)
         return answers
 
-    async def stream(self) -> AsyncIterator[Message]:
+    async def stream(self) -> AsyncGenerator[Message, None]:
         """Everything the leader must know, then everything that changes. A new stream ends the one before: there is one leader."""
-        if self._stream:
-            self._stream.put_nowait(None)
+        self.hang_up()
         queue: asyncio.Queue[Message | None] = asyncio.Queue()
         self._stream = queue
         try:
@@ -88,14 +86,19 @@ class Agent:
             if self._stream is queue:  # nobody reads it any more: it must not fill while no leader comes
                 self._stream = None
 
+    def hang_up(self) -> None:
+        """End the stream that there is, if any."""
+        if self._stream:
+            self._stream.put_nowait(None)
+            self._stream = None
+
     def _emit(self, message: Message) -> None:
         if self._stream is None:
             return
         if self._stream.qsize() > LONGEST_QUEUE:
-            self._stream.put_nowait(None)
-            self._stream = None
-            return
-        self._stream.put_nowait(message)
+            self.hang_up()
+        else:
+            self._stream.put_nowait(message)
 
     async def _settled(self, step: Step) -> None:
         """What a step changed is told before its outcome: the leader then never decides on a state from before it."""

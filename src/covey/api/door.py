@@ -30,22 +30,23 @@ class Door:
     def __init__(self, app: App, inside: Inside) -> None:
         self._app = app
         self._inside = inside
-        self._present = 0
+        self._present = {"local": 0, "network": 0}  # counted apart: whoever comes over the network cannot keep root out
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        self._present += 1
+        side = "local" if PEER in scope.get("state", {}) else "network"
+        self._present[side] += 1
         try:
-            if self._present > MOST_AT_ONCE:
+            if self._present[side] > MOST_AT_ONCE:
                 raise Unavailable(f"{MOST_AT_ONCE} requests are being answered already", "covey", "try again in a moment")
             scope["covey.principal"] = self._identify(scope)
             await self._app(scope, receive, send)
         except (Unavailable, Denied) as error:
             await _refuse(scope, receive, send, error)
         finally:
-            self._present -= 1
+            self._present[side] -= 1
 
     def _identify(self, scope: Scope) -> Principal:
         """Raises Unauthenticated."""

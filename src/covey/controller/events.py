@@ -110,7 +110,9 @@ class EventLog:
                 before, after, changes = self._queue.popleft()
                 try:
                     fresh += self._take(before, after, await self._with_ends(changes))
-                except Exception:  # one change that cannot be told must not silence the rest, nor keep all views to come in memory
+                except (
+                    Exception
+                ):  # one change that cannot be told must not silence the rest, nor keep all views to come in memory
                     log.exception("a change could not be told", revision=after.revision)
             if not fresh:
                 continue

@@ -85,7 +85,9 @@ class Fleet:
             under_way = self._feed.view.find("job", f"{job:010d}")
             if isinstance(message, Progress) and under_way:  # else it is late, and nothing would ever take it away
                 self.progress[job] = message
-            elif isinstance(message, Outcome) and not under_way:  # told to a former leader, or after its time: the agent may forget it
+            elif (
+                isinstance(message, Outcome) and not under_way
+            ):  # told to a former leader, or after its time: the agent may forget it
                 self.acknowledge(node, message.task)
 
     def _on_change(self, before: ClusterView, after: ClusterView, changes: Changes) -> None:

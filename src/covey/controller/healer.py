@@ -50,14 +50,16 @@ class Healer:
 
     async def run(self) -> None:
         self._feed.listen(self._on_change)
-        debris = asyncio.create_task(self._clear_debris())
         try:
-            while True:
-                due = await self._heal()
-                await self._sleep(due)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._restart(), name="restarts")
+                group.create_task(self._clear_debris(), name="debris")
         finally:
             self._feed.ignore(self._on_change)
-            debris.cancel()
+
+    async def _restart(self) -> None:
+        while True:
+            await self._sleep(await self._heal())
 
     def _on_change(self, before: ClusterView, after: ClusterView, changes: Changes) -> None:
         for key, _ in changes:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import structlog
 
 from covey.base.clock import Clock
+from covey.base.errors import BadInput
 from covey.engine.ledger import Ledger
 from covey.model import record as records
 from covey.model.cluster import Defaults
@@ -77,6 +78,13 @@ class Hearing:
                 return
             try:
                 await self._feed.reached(await self._ledger.write(ops, compare))
+                return
+            except BadInput:
+                if len(observations) == 1:
+                    raise
+                half = len(observations) // 2  # their records are too large for one transaction
+                await self._write(observations[:half])
+                await self._write(observations[half:])
                 return
             except Unmet:
                 await asyncio.sleep(0)  # let the feed bring the newer record

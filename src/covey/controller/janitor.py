@@ -33,7 +33,8 @@ class Janitor:
             await self._clock.sleep(EVERY_S)
 
     async def sweep(self) -> int:
-        """Drop some of the oldest jobs that are over the limit or too old; returns how many."""
+        """Drop some of the oldest jobs that are over the limit or too old; returns how many. The newest stays, however old: numbers go on
+        from it."""
         newest = await self._store.list(records.HISTORY, limit=1, descending=True)
         if not newest.entries:
             return 0
@@ -43,7 +44,8 @@ class Janitor:
         over = [
             entry.key
             for entry in oldest.entries
-            if entry.key < first_kept or records.ended_from_bytes(entry.value).job.ended_at < before
+            if entry.key != newest.entries[0].key
+            and (entry.key < first_kept or records.ended_from_bytes(entry.value).job.ended_at < before)
         ]
         if over:
             await self._ledger.write([Delete(key) for key in over])

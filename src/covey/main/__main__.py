@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ from covey.base.errors import CoveyError
 from covey.main.layout import CANNOT, Choices
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
+MOST_FILES = 65_536
 
 
 def main() -> None:
@@ -33,6 +35,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     given = parser.parse_args()
     _end_with(given.parent)
+    _allow_files()
     log.configure(json=False)
     gc.set_threshold(50_000, 20, 50)  # records are many, immutable and without cycles: looking through them often is time lost
     choices = Choices(Path(given.state), given.hosts or "real", given.netns, given.listen)
@@ -71,6 +74,13 @@ def _end_with(parent: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:
         sys.exit(1)  # it died before the kernel was told
+
+
+def _allow_files() -> None:
+    """Each guest takes an open file, and so does each connection: the usual 1,024 would be used up by a few clients that open connections
+    and say nothing."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, MOST_FILES), most))
 
 
 async def _until_told(program: Awaitable[None]) -> None:

@@ -60,11 +60,15 @@ async def run_agent(choices: Choices) -> None:
             yield
 
     server = Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[_unix_socket(layout.agent_socket)]))
     try:
-        await server.serve(sockets=[_unix_socket(layout.agent_socket)])
+        await asyncio.shield(serving)
     finally:
         if keeper:
             keeper.cancel()
+        agent.hang_up()  # else the server would wait for the stream, and then complain of having to cut it
+        server.should_exit = True
+        await asyncio.wait({serving})
         await agent.close()
 
 

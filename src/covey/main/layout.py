@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from covey.base.errors import BadInput, check
+from covey.base.errors import BadInput, Refused, check
 from covey.base.files import write_durably
 
 CANNOT = 2  # exit status of a program that says that it cannot
@@ -77,8 +78,18 @@ class Choices:
 
 
 def prepare(layout: Layout) -> None:
-    """Make the state directory: passable for QEMU's user, readable for nobody but root."""
+    """Make the state directory: passable for QEMU's user, readable for nobody but root. Raises Refused for one in which others could
+    put links in the place of our files."""
     layout.state.mkdir(mode=0o711, parents=True, exist_ok=True)
+    found = layout.state.stat()
+    check(
+        found.st_uid in (0, os.geteuid()) and not found.st_mode & 0o002,
+        Refused(
+            "the state directory can be written by others than its user",
+            str(layout.state),
+            f"give it to root: chown root {layout.state}; chmod o-w {layout.state}",
+        ),
+    )
     for directory in (layout.store.parent, layout.agent, layout.events, layout.tls):
         directory.mkdir(mode=0o700, exist_ok=True)
     for directory in (layout.images, layout.guests, layout.seeds):

@@ -14,10 +14,10 @@ from covey.model.requests.repair import (
 from covey.model.step import Step
 from covey.model.steps.disk import EnsureVolumeAbsent
 from covey.model.steps.image import EnsureImageAbsent
-from covey.model.steps.instance import EnsureInstanceAbsent, EnsureRunning, EnsureStopped
+from covey.model.steps.instance import EnsureInstanceAbsent, EnsureStopped
 from covey.model.steps.network import EnsureNetwork
 from covey.model.view import ClusterView
-from covey.planner.instance.parts import check_settled, presence, started, uses_of
+from covey.planner.instance.parts import check_settled, presence, running, uses_of
 from covey.planner.registry import plans
 
 
@@ -69,9 +69,8 @@ def repair_instance(view: ClusterView, request: RepairInstance) -> Plan:
     state = view.observed(instance.id).state
     steps: tuple[Step, ...] = presence(view, instance)
     if instance.desired == "running" and state != "running":
-        after = started(instance, instance.desired_by)
-        steps += (EnsureRunning(node=after.node, instance=after.id, generation=after.generation),)
-        return Plan(f"repair {instance} and start it", steps, uses_of(after), begin=(put(after),))
+        after, run = running(view, instance, instance.desired_by)
+        return Plan(f"repair {instance} and start it", (*steps, run), uses_of(after), begin=(put(after),))
     if instance.desired == "stopped" and state in ("running", "paused"):
         graceful_s = view.cluster.defaults.stop_graceful_s
         steps += (EnsureStopped(node=instance.node, instance=instance.id, graceful_s=graceful_s),)

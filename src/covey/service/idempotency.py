@@ -6,17 +6,20 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+import structlog
+
 from covey.base.clock import Clock
-from covey.base.errors import BadInput, Refused, check
+from covey.base.errors import BadInput, CoveyError, Refused, check
 from covey.model import codec
 from covey.model.record import IDEMPOTENCY
 from covey.model.request import Request
-from covey.store.protocol import Delete, Put, Store, Unchanged, Unmet
+from covey.store.protocol import Delete, Put, Store, Unchanged
 
 LIFE_S = 24 * 3600.0
 LONGEST_KEY = 200
 PRUNE_EVERY_S = 60.0
 PRUNED_AT_ONCE = 100
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +82,19 @@ class Keys:
         return Put(place, codec.to_bytes(Use(job, digest, self._clock.now())))
 
     async def prune(self) -> None:
-        """Now and then, look at a few keys and remove those that are over."""
+        """Now and then, look at a few keys and remove those that are over. What it is called after is done: it raises nothing."""
         if self._clock.monotonic() - self._pruned_at < PRUNE_EVERY_S:
             return
         self._pruned_at = self._clock.monotonic()
+        try:
+            await self._prune()
+        except CoveyError as error:  # one was used anew this moment, or the store is short: the next round looks again
+            log.info("keys that are over stay for now", error=str(error))
+
+    async def _prune(self) -> None:
         listing = await self._store.list(IDEMPOTENCY, start=self._pruned_to, limit=PRUNED_AT_ONCE)
         self._pruned_to = f"{listing.entries[-1].key}\0" if len(listing.entries) == PRUNED_AT_ONCE else ""
         end = self._clock.now() - LIFE_S
         over = [entry for entry in listing.entries if codec.from_bytes(Use, entry.value).at <= end]
         if over:
-            try:
-                await self._store.txn(
-                    [Unchanged(entry.key, entry.revision) for entry in over], [Delete(entry.key) for entry in over]
-                )
-            except Unmet:
-                pass  # one was used anew this moment: the next round looks again
+            await self._store.txn([Unchanged(entry.key, entry.revision) for entry in over], [Delete(entry.key) for entry in over])

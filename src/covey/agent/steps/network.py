@@ -9,6 +9,7 @@ from covey.model.steps.network import EnsureNetwork, EnsureNetworkAbsent
 @carries_out(EnsureNetwork)
 async def ensure_network(work: Work, step: EnsureNetwork) -> None:
     await work.host.networks.ensure_network(step.network, work.job)
+    await work.host.networks.ensure_joined(step.network, await work.host.hypervisor.taps(step.network.bridge))
 
 
 @takes_back(EnsureNetwork)

@@ -157,6 +157,11 @@ class FakeHypervisor:
         self._check_answers()
         return tuple(Usage(guest.domain.instance, 1.0, guest.domain.memory) for guest in self._guests() if guest.active)
 
+    async def taps(self, bridge: str) -> tuple[str, ...]:
+        self._check_answers()
+        guests = [guest.domain for guest in self._guests() if guest.active]
+        return tuple(f"{guest.instance[:8]}-{nic.index}" for guest in guests for nic in guest.nics if nic.bridge == bridge)
+
     def subscribe(self, changed: Callable[[str], None]) -> None:
         self._subscribers.append(changed)
 

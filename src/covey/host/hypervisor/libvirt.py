@@ -85,6 +85,9 @@ class LibvirtHypervisor:
     async def usage(self) -> tuple[Usage, ...]:
         return await self._call("", sighting.usage)
 
+    async def taps(self, bridge: str) -> tuple[str, ...]:
+        return await self._call("", lambda connection: sighting.taps(connection, bridge))
+
     def subscribe(self, changed: Callable[[str], None]) -> None:
         self._subscribers.append(changed)
 

@@ -74,6 +74,10 @@ class Hypervisor(Protocol):
 
     async def usage(self) -> tuple[Usage, ...]: ...
 
+    async def taps(self, bridge: str) -> tuple[str, ...]:
+        """The interfaces of this machine behind which are NICs of running guests that belong on `bridge`."""
+        ...
+
     def subscribe(self, changed: Callable[[str], None]) -> None:
         """Call `changed` (in the event loop), with the instance or "" for any, soon after a domain's state may have changed, and after a reconnection."""
         ...

@@ -169,6 +169,23 @@ def volumes(text: str) -> tuple[str, ...]:
     return tuple(volume for _, volume in sorted(found))
 
 
+def taps(connection: Any, bridge: str) -> tuple[str, ...]:
+    """The interfaces of running guests' NICs that belong on a bridge."""
+    found = []
+    for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+        try:
+            text = domain.XMLDesc(0)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in _GONE:
+                raise
+            continue  # it ended meanwhile
+        for nic in ElementTree.fromstring(text).iterfind("devices/interface[@type='bridge']"):  # noqa: S314
+            source, target = nic.find("source"), nic.find("target")
+            if source is not None and target is not None and source.get("bridge") == bridge:
+                found.append(target.get("dev", ""))
+    return tuple(sorted(found))
+
+
 def found_domain(sighting: Sighting, runtime: Path) -> FoundDomain:
     """What domains() tells of a guest."""
     run = sighting.told

@@ -73,7 +73,7 @@ def _copy(source: Path, new: Path, progress: Progress, stop: threading.Event) ->
     with source.open("rb") as old, new.open("wb") as file, told_apart(new.parent, "an image"):
         shared = _share(old, file)
         done = 0
-        while piece := old.read(PIECE):
+        while piece := _read(old, source):
             if stop.is_set():
                 raise Refused("the copy was cancelled", source)
             digest.update(piece)
@@ -90,6 +90,14 @@ def _copy(source: Path, new: Path, progress: Progress, stop: threading.Event) ->
         Refused("the file changed while it was copied", source, "repeat when it is at rest"),
     )
     return digest.hexdigest()
+
+
+def _read(file: BinaryIO, source: Path) -> bytes:
+    """Its next piece. A fault of the source's disk is no fault of the one that is written to. Raises Unavailable."""
+    try:
+        return file.read(PIECE)
+    except OSError as error:
+        raise Unavailable(f"it cannot be read: {error}", source, "look at its disk and the kernel's log") from error
 
 
 def _write_sparsely(file: BinaryIO, piece: bytes) -> None:

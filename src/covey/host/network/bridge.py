@@ -76,6 +76,11 @@ class HostNetworks:
             bridge = await self._in_kernel(network, lambda kernel: _ensure_bridge(kernel, network, job))
             await self._ensure_rules(network, bridge.job)
 
+    async def ensure_joined(self, network: Network, taps: tuple[str, ...]) -> None:
+        check_network(network)
+        async with self._changing:
+            await self._in_kernel(network, lambda kernel: _join(kernel, network, taps))
+
     async def ensure_absent(self, network: Network, job: str = "") -> None:
         check_network(network)
         async with self._changing:
@@ -189,6 +194,13 @@ def _ensure_bridge(kernel: Any, network: Network, job: str) -> Bridge:
     if _FORWARDING.read_text().strip() != "1":
         _FORWARDING.write_text("1")
     return _bridge(kernel, index)
+
+
+def _join(kernel: Any, network: Network, taps: tuple[str, ...]) -> None:
+    (bridge,) = kernel.link_lookup(ifname=network.bridge)
+    for tap in taps:
+        for index in kernel.link_lookup(ifname=tap):
+            kernel.link("set", index=index, master=bridge)
 
 
 def _ensure_address(kernel: Any, bridge: Bridge, wanted: ipaddress.IPv4Interface) -> None:

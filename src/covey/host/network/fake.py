@@ -30,6 +30,10 @@ class FakeNetworks:
         made = _as_wanted(network, present["job"] if present else job)
         self._shelf.put(_PREFIX + network.id, {**made, "ports": present["ports"]} if present else made)
 
+    async def ensure_joined(self, network: Network, taps: tuple[str, ...]) -> None:
+        """Pretended guests never leave a bridge, and so need not join it again."""
+        check_network(network)
+
     async def ensure_absent(self, network: Network, job: str = "") -> None:
         check_network(network)
         present = self._shelf.get(_PREFIX + network.id)

@@ -18,6 +18,11 @@ class Networks(Protocol):
         Raises Refused when an interface of that name is not Covey's or the subnet is already in use on this machine."""
         ...
 
+    async def ensure_joined(self, network: Network, taps: tuple[str, ...]) -> None:
+        """These interfaces of running guests are on the network's bridge, which is there: one that was made anew has lost them. Those that
+        are gone went with their guests."""
+        ...
+
     async def ensure_absent(self, network: Network, job: str = "") -> None:
         """Neither the bridge nor any rule for it is left. With `job`, only if it carries that job's tag. An interface
         of that name that is not this network's is left alone. Raises Refused while guests are on the bridge."""

@@ -9,6 +9,7 @@ from covey.base.errors import BadInput, NoSpace, NotFound, Refused, check, requi
 from covey.base.units import humane_size
 from covey.model.image import Image
 from covey.model.instance import Disk, Instance, Nic
+from covey.model.names import check_uuid
 from covey.model.network import Network
 from covey.model.plan import Claim, Plan, change, delete, put
 from covey.model.pool import Pool, Volume
@@ -66,7 +67,7 @@ def add(view: ClusterView, request: AddInstance) -> Plan:
         notes=request.notes,
     )
     if request.start:
-        instance = started(instance, "")
+        instance = started(view, instance, "")
     steps: list[Step] = [
         EnsureVolume(node=node.id, volume=disk.volume, image=disk.image.id if disk.image else "") for disk in disks
     ]
@@ -120,7 +121,7 @@ def _ready_image(view: ClusterView, name: str, label: str) -> Image:
 def _free_uuid(view: ClusterView, request: AddInstance, label: str) -> str:
     if not request.uuid:
         return draw_uuid(request, "instance")
-    id = request.uuid.lower()
+    id = check_uuid(request.uuid, "uuid")  # in its one spelling, whichever it was given in
     check(not view.find("instance", id), Refused(f"the UUID {id} is taken", label))
     left = next((debris for debris in view.debris if debris.step.object == f"instance/{id}"), None)
     check(

@@ -16,10 +16,19 @@ from covey.model.requests.instance import (
     StopInstance,
 )
 from covey.model.steps.disk import EnsureVolumeAbsent
-from covey.model.steps.instance import EnsureGeneration, EnsureInstanceAbsent, EnsureRunning, EnsureStopped
+from covey.model.steps.instance import EnsureGeneration, EnsureInstanceAbsent, EnsureStopped
 from covey.model.view import ClusterView
 from covey.placement.choose import check_memory
-from covey.planner.instance.parts import await_ready, check_settled, forget_secret, graceful_sentence, presence, started, uses_of
+from covey.planner.instance.parts import (
+    await_ready,
+    check_settled,
+    forget_secret,
+    graceful_sentence,
+    presence,
+    running,
+    started,
+    uses_of,
+)
 from covey.planner.registry import plans
 
 
@@ -33,10 +42,10 @@ def start(view: ClusterView, request: StartInstance) -> Plan:
         return nothing(f"{instance} runs already")
     if instance.desired != "running":  # what should run is counted already
         check_memory(view, view.node_by_id(instance.node), instance.memory, instance)
-    after = started(instance, "")
+    after, run = running(view, instance, "")
     return Plan(
         f"start {instance}",
-        (*presence(view, after), EnsureRunning(node=after.node, instance=after.id, generation=after.generation)),
+        (*presence(view, after), run),
         uses_of(after),
         begin=(put(after),),
         undone=(put(replace(after, desired=instance.desired, desired_by=instance.desired_by)),),
@@ -88,7 +97,7 @@ def _run_anew(view: ClusterView, instance: Instance, graceful_s: float, summary:
         instance.desired == "running",
         Refused("it is stopped", instance, f"start it: covey instance start {instance.name}"),
     )
-    after = started(instance, "")
+    after = started(view, instance, "")
     return Plan(
         summary,
         (EnsureGeneration(node=after.node, instance=after.id, generation=after.generation, graceful_s=graceful_s),),
@@ -129,7 +138,11 @@ def remove(view: ClusterView, request: RemoveInstance) -> Plan:
         uses_of(instance),
         warnings=("what is on its disks is lost",) if count else (),
         begin=(put(replace(instance, state="removing", desired="stopped", desired_by="")),),
-        success=(delete(instance), delete(view.observed(instance.id)), *forget_secret(instance)),  # the latter may be heard of only now
+        success=(
+            delete(instance),
+            delete(view.observed(instance.id)),
+            *forget_secret(instance),
+        ),  # the latter may be heard of only now
         undone=(put(instance),),
         repair=f"covey instance remove {instance.name}",
     )

@@ -14,7 +14,7 @@ from covey.model.plan import Await, Uses, Write
 from covey.model.record import SECRETS
 from covey.model.seed import Seed, SeedNic
 from covey.model.step import Step
-from covey.model.steps.instance import EnsureDefined, EnsureSeed
+from covey.model.steps.instance import EnsureDefined, EnsureRunning, EnsureSeed
 from covey.model.view import ClusterView
 
 
@@ -75,9 +75,19 @@ def uses_of(instance: Instance) -> Uses:
     return Uses((f"instance/{instance.id}",), tuple(sorted(shared)))
 
 
-def started(instance: Instance, by: str) -> Instance:
+def started(view: ClusterView, instance: Instance, by: str) -> Instance:
     """The record with the next start's generation."""
-    return replace(instance, desired="running", desired_by=by, generation=instance.generation + 1)
+    generation = max(instance.generation, view.observed(instance.id).generation) + 1
+    return replace(instance, desired="running", desired_by=by, generation=generation)
+
+
+def running(view: ClusterView, instance: Instance, by: str) -> tuple[Instance, EnsureRunning]:
+    """The record of an instance that shall run, and the step after which it does. A run that is under way (paused, or not of our making)
+    only goes on: it keeps its generation, by which its own word is known; should it be over by then, the next one begins."""
+    following = started(view, instance, by)
+    under_way = view.observed(instance.id).state in ("running", "paused")
+    record = replace(following, generation=instance.generation) if under_way else following
+    return record, EnsureRunning(node=instance.node, instance=instance.id, generation=following.generation)
 
 
 def forget_secret(instance: Instance) -> tuple[Write, ...]:

@@ -1,0 +1,147 @@
+"""What an agent tells of its own accord, and to whom."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import httpx2
+
+from covey.agent.agent import Agent
+from covey.agent.observe import Thermometer
+from covey.agent.server import make_app
+from covey.agent.tasks import EpochFile
+from covey.base.errors import Unavailable
+from covey.controller.fleet import Fleet
+from covey.controller.hearing import Hearing
+from covey.controller.lead import take_leadership
+from covey.engine.ledger import Ledger
+from covey.host.host import Host
+from covey.host.storage.fake import FakeStorage
+from covey.model import codec
+from covey.model import record as records
+from covey.model.job import Job
+from covey.model.node import Telemetry
+from covey.model.order import Charge, Message, Order, Progress, Telling
+from covey.model.pool import Place, Space
+from covey.model.steps.disk import EnsureVolume
+from covey.model.steps.node import EnsureAnswer
+from covey.store.feed import Feed
+from covey.store.memory import MemoryData, MemoryStore
+from covey.store.protocol import Delete, Put
+from tests.kit.builders import GIB, a_job, a_pool, a_volume, an_id
+from tests.kit.virtual import in_virtual_time, virtual_clock
+from tests.simulation.machines import CAPACITY, Machine
+
+N1 = an_id("node/n1")
+POOL = a_pool()
+ABOUT = Telemetry(0.0)
+
+
+class SlowStorage(FakeStorage):
+    """Its room shrinks by 1 GiB with each look, and each look takes a while; `is_there` False is a pool that is not mounted."""
+
+    looks = 0
+    is_there = True
+
+    async def space(self, place: Place) -> Space:
+        self.looks += 1
+        room = Space(CAPACITY, CAPACITY - self.looks * GIB)
+        await asyncio.sleep(1.0)
+        if not self.is_there:
+            raise Unavailable("the directory is gone", place.path)
+        return room
+
+
+def a_machine() -> tuple[Host, SlowStorage]:
+    machine = Machine(N1, "n1", lambda node, key, thing: None)
+    storage = SlowStorage(machine.shelf, {POOL.place.path: CAPACITY})
+    return replace(machine.host(), storages={"file": storage}), storage
+
+
+def spaces(told: list[Message]) -> list[int]:
+    return [(CAPACITY - message.telemetry.pools[POOL.id].free) // GIB for message in told if isinstance(message, Telling)]
+
+
+@in_virtual_time
+async def test_readings_at_the_same_time_are_all_whole_and_told_in_the_order_in_which_they_were_made() -> None:
+    told: list[Message] = []
+    host, _ = a_machine()
+    thermometer = Thermometer(host, told.append, virtual_clock(), ABOUT)
+    thermometer.look_after(Charge({POOL.id: POOL.place}, ()))
+    step = EnsureVolume(node=N1, volume=a_volume(), image="")
+    await asyncio.gather(thermometer.tell(), thermometer.tell_room(step), thermometer.tell(), thermometer.tell_room(step))
+    assert spaces(told) == [1, 2, 3, 4]
+
+
+@in_virtual_time
+async def test_of_a_pool_that_was_given_up_no_trouble_is_told_any_more() -> None:
+    told: list[Message] = []
+    host, storage = a_machine()
+    thermometer = Thermometer(host, told.append, virtual_clock(), ABOUT)
+    thermometer.look_after(Charge({POOL.id: POOL.place}, ()))
+    storage.is_there = False
+    assert (await thermometer.read()).problems
+    thermometer.look_after(Charge({}, ()))
+    assert (await thermometer.read()).problems == ()
+
+
+@in_virtual_time
+async def test_nothing_is_kept_for_a_leader_that_went_away() -> None:
+    host, _ = a_machine()
+    agent = Agent(N1, host, "s1", EpochFile(None), virtual_clock(), ABOUT)
+    stream = agent.stream()
+    await anext(stream)
+    await stream.aclose()
+    assert agent._stream is None
+    later = agent.stream()
+    await anext(later)
+    await stream.aclose()
+    assert agent._stream is not None, "the end of an older stream ended the newer one"
+    await later.aclose()
+
+
+async def test_an_order_of_a_kind_that_is_not_known_does_not_keep_others_from_being_carried_out() -> None:
+    host, _ = a_machine()
+    agent = Agent(N1, host, "s1", EpochFile(None), _Clock(), ABOUT)
+    known = codec.encode(Order("1.0", (1, 1), "s1", EnsureAnswer(node=N1)))
+    unknown = json.loads(json.dumps(known).replace("answer@1", "answer@99"))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=make_app(agent)), base_url="http://agent") as client:
+        answer = await client.put("/orders", content=json.dumps([unknown, known]))
+    assert [error and error["kind"] for error in answer.json()] == ["BadInput", None]
+    await agent.close()
+
+
+@in_virtual_time
+async def test_what_comes_after_the_end_of_a_job_is_not_kept() -> None:
+    clock = virtual_clock()
+    store = MemoryStore(MemoryData(), clock)
+    leadership, revision = await take_leadership(store, clock, "test")
+    feed = Feed(store)
+    await feed.start()
+    ledger = Ledger(store, clock, leadership, revision)
+    fleet = Fleet([Path("/nowhere")], ledger.epoch, feed, Hearing(feed, ledger, clock), clock)
+    running = asyncio.create_task(fleet.run())
+    job: Job = replace(a_job(7), state="running")
+    await feed.reached(await store.txn((), [Put(records.key_of(job), records.to_bytes(job))]))
+    fleet._hear(N1, Progress("7.0", "half", 1, 2))
+    assert fleet.progress[7].text == "half"
+    await feed.reached(await store.txn((), [Delete(records.key_of(job))]))
+    fleet._hear(N1, Progress("7.0", "late", 2, 2))
+    assert fleet.progress == {}
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await feed.close()
+
+
+class _Clock:
+    def now(self) -> float:
+        return 0.0
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
