@@ -313,17 +313,19 @@ async def test_a_job_that_a_former_leader_began_is_not_taken_for_one_that_never_
 
 
 @in_virtual_time
-async def test_a_job_whose_runner_failed_waits_for_the_next_process_and_nobody_waits_for_it() -> None:
+async def test_a_job_whose_runner_failed_ends_says_what_it_left_and_frees_its_objects() -> None:
     stage = await Stage().raise_curtain()
     failing = stage.nodes.hold("1.0")
     lacking = a_plan(undoable(), success=(put(a_cluster_record(), accelerator=ResultOf(0, "what no step returns")),))
     id = await stage.submit("a", lacking)
     await stage.ordered("1.0")
     failing.set()
-    await asyncio.sleep(1)
-    with pytest.raises(Refused, match="mistake"):
-        await stage.engine.cancel(id, "bert")
-    assert stage.job(id).state == "running", "it was ended without being undone"
+    job = await stage.ended(id)
+    assert job.state == "needs_repair"
+    assert job.error is not None
+    assert job.error["kind"] == "Bug"
+    assert len(job.left) == 1
+    assert (await stage.ended(await stage.submit("a", a_plan(undoable())))).state == "succeeded"
 
 
 @in_virtual_time

@@ -8,7 +8,7 @@ import pytest
 
 from covey.base.errors import BadInput, NoSpace, NotFound, Refused, Unavailable
 from covey.model.instance import Instance
-from covey.model.plan import Plan
+from covey.model.plan import Plan, Uses
 from covey.model.pool import Space
 from covey.model.record import Record, decoded
 from covey.model.request import Request
@@ -33,6 +33,7 @@ from tests.kit.builders import (
     a_disk,
     a_network,
     a_nic,
+    a_plan_record,
     a_pool,
     an_id,
     an_image,
@@ -340,3 +341,12 @@ def test_an_instance_holds_itself_and_shares_what_it_stands_on() -> None:
         f"network/{a_network().id}",
         f"image/{an_image().id}",
     }
+
+
+def test_what_is_being_made_is_removed_only_once_no_job_is_at_work_on_it() -> None:
+    web = an_instance("web1", state="adding")
+    making = a_plan_record(7, Plan("make it", uses=Uses((f"instance/{web.id}",))))
+    with pytest.raises(Refused, match="being made") as refused:
+        of(a_cluster(instances=[web], extra=[making]), RemoveInstance(instance="web1"))
+    assert "job cancel 7" in refused.value.hint
+    assert of(a_cluster(instances=[web]), RemoveInstance(instance="web1")).steps

@@ -24,7 +24,11 @@ from covey.base.tls import CertificateFiles, server_context
 BACKLOG = 1_024
 END_S = 2  # what answers under way get when the doors close; streams end by themselves
 LARGEST_FRAME = 1 << 16  # of a console's WebSocket
-MOST_CONNECTIONS = 4_000
+LARGEST_HEAD = 1 << 16  # bytes of a request before its body, or after it
+HEAD_WITHIN_S = 20.0  # from a connection's first moment, or a request's first byte, to the end of its head
+HANDSHAKE_WITHIN_S = 10.0
+MOST_CONNECTIONS = 1_200  # of each door; one by TLS costs 0.3 MB, whoever is at its other end
+MOST_IN_LINE = 64  # requests that a client sends before it has read the answer to the first
 START_LIMIT_S = 10.0
 _CREDENTIALS = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
 
@@ -43,7 +47,62 @@ class _KnowsPeer:
         super().connection_made(transport)  # type: ignore[misc]
 
 
+class _Overdone(Exception):
+    """More than one connection may take."""
+
+
 class Http(_KnowsPeer, HttpToolsProtocol):
+    """HTTP whose cost is bounded before anybody knows who asks: the parser itself takes heads without end."""
+
+    _patience: asyncio.TimerHandle | None = None
+    _unused = 0  # bytes that came since the last end of a head, piece of a body or end of a request
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_patience()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._unused += len(data)
+        super().data_received(data)
+        if self._unused > LARGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._unused = 0
+        self._end_patience()
+        if len(self.pipeline) >= MOST_IN_LINE:
+            raise _Overdone
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unused = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unused = 0
+        super().on_message_complete()
+
+    def _await_head(self) -> None:
+        self._end_patience()
+        self._patience = self.loop.call_later(HEAD_WITHIN_S, self._give_up)
+
+    def _give_up(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _end_patience(self) -> None:
+        if self._patience:
+            self._patience.cancel()
+            self._patience = None
+
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP gets an error of our shape, too."""
         body = bytes(problem_response(BadInput("this is no HTTP request", "request", "speak HTTP/1.1")).body)
@@ -57,15 +116,39 @@ class Console(_KnowsPeer, WebSocketsSansIOProtocol):
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves the signals to the daemon, and says when it listens."""
+    """A server that leaves the signals to the daemon, says when it listens, and takes in no more connections than it can bear."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listens = asyncio.Event()
+        self._arriving = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        """As uvicorn's own, which knows no limits of connections that are not there yet."""
+        await self.lifespan.startup()
+        loop = asyncio.get_running_loop()
+        limit = HANDSHAKE_WITHIN_S if self.config.ssl else None
+        self.servers = [
+            await loop.create_server(
+                self._newcomer, sock=each, ssl=self.config.ssl, backlog=BACKLOG, ssl_handshake_timeout=limit
+            )
+            for each in sockets or ()
+        ]
+        self.started = True
         self.listens.set()
+
+    def _newcomer(self) -> asyncio.Protocol:
+        """What asyncio makes of a connection. It closes the connection when this raises (Unavailable). Those whose handshake fails are
+        never heard of again: all count for as long as one may take."""
+        if len(self.server_state.connections) + self._arriving >= MOST_CONNECTIONS:
+            raise Unavailable("too many connections", "covey")
+        if self.config.ssl:
+            self._arriving += 1
+            asyncio.get_running_loop().call_later(HANDSHAKE_WITHIN_S, self._arrived)
+        return Http(self.config, self.server_state, self.lifespan.state)
+
+    def _arrived(self) -> None:
+        self._arriving -= 1
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -124,7 +207,6 @@ def _config(app: App, context: ssl.SSLContext | None) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=END_S,
         ssl_context_factory=(lambda config, default: context) if context else None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -23,21 +22,24 @@ from covey.store.protocol import Store
 class Controller:
     """Made by `lead`; `run` works until cancelled, or ends with Deposed when somebody else leads."""
 
-    def __init__(self, store: Store, feed: Feed, ledger: Ledger, clock: Clock, agents: list[Path]) -> None:
+    def __init__(
+        self, store: Store, feed: Feed, ledger: Ledger, clock: Clock, agents: list[Path], draw: Callable[[int], str]
+    ) -> None:
         self.feed = feed
         self.hearing = Hearing(feed, ledger, clock)
         self.fleet = Fleet(agents, ledger.epoch, feed, self.hearing, clock)
         self.engine = Engine(store, feed, ledger, self.fleet, clock, plan)
         self.janitor = Janitor(store, ledger, clock)
-        self.healer = Healer(feed, self.engine, ledger, self.fleet, clock, lambda: secrets.token_hex(16))
+        self.healer = Healer(feed, self.engine, ledger, self.fleet, clock, lambda: draw(16))
 
     @classmethod
-    async def lead(cls, store: Store, clock: Clock, agents: list[Path], holder: str) -> Controller:
-        """Take the lead and read everything. `agents` are the sockets of the agents' doors."""
+    async def lead(cls, store: Store, clock: Clock, agents: list[Path], holder: str, draw: Callable[[int], str]) -> Controller:
+        """Take the lead and read everything. `agents` are the sockets of the agents' doors; `draw` returns that many random bytes as
+        hexadecimal digits."""
         leadership, revision = await take_leadership(store, clock, holder)
         feed = Feed(store)
         await feed.start()
-        return cls(store, feed, Ledger(store, clock, leadership, revision), clock, agents)
+        return cls(store, feed, Ledger(store, clock, leadership, revision), clock, agents, draw)
 
     async def run(self, serve: Callable[[], Awaitable[None]]) -> None:
         """Work, with `serve` beside it (the doors that stand on this)."""

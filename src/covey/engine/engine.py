@@ -348,12 +348,25 @@ class Engine:
             self._depose()
         except asyncio.CancelledError:
             raise
-        except Exception:
-            log.exception("the runner of a job failed; it goes on when Covey is restarted", job=runner.job.id)
-            raise
+        except Exception as error:
+            log.exception("the runner of a job failed", job=runner.job.id)
+            await self._end_broken(runner, error)
         finally:
             self._runners.pop(runner.job.id, None)
             runner.control.answered.set()  # whatever ended it: nobody waits for a word of it any more
+
+    async def _end_broken(self, runner: Runner, error: Exception) -> None:
+        """A mistake of Covey's own must not hold the job's objects for ever: it ends, and says so."""
+        bug = Bug(
+            f"{type(error).__name__}: {error}", runner.job, "this is a bug of Covey: see its log; then: covey cluster verify"
+        )
+        left = tuple(f"{step.title}: not taken back" for step in runner.plan.steps[: runner.job.step + 1])
+        job = replace(runner.job, state="needs_repair", ended_at=self._clock.now(), error=bug.to_json(), left=left)
+        try:
+            await self._ledger.write_job(job, runner.revision, plan=runner.plan)
+        except Deposed:
+            self._depose()
+        self._over(job, runner.plan)
 
     def _over(self, job: Job, plan: Plan | None) -> None:
         if plan:

@@ -31,7 +31,7 @@ async def run_controller(choices: Choices) -> None:
     clock = SystemClock()
     store = await SqliteStore.open(layout.store, clock)
     try:
-        controller = await Controller.lead(store, clock, [layout.agent_socket], node_id(layout))
+        controller = await Controller.lead(store, clock, [layout.agent_socket], node_id(layout), secrets.token_hex)
         await controller.run(lambda: _serve(controller, store, clock, layout, choices.listen))
     finally:
         await store.close()

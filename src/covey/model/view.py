@@ -135,6 +135,13 @@ class ClusterView:
     def plan(self, job: int) -> PlanRecord | None:
         return self.find("plan", f"{job:010d}")
 
+    def job_at_work_on(self, object: str) -> int:
+        """The number of the job under way that has an object ("instance/<id>") to itself; 0 when there is none."""
+        for record in self.all("plan", PlanRecord):
+            if object in record.plan.uses.exclusive:
+                return record.id
+        return 0
+
     @property
     def debris(self) -> Iterator[Debris]:
         return self.all("debris", Debris)

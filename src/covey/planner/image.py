@@ -84,7 +84,8 @@ def remove(view: ClusterView, request: RemoveImage) -> Plan:
             "their disks read from it; remove them first",
         ),
     )
-    check(image.state != "adding", Refused("it is being made", image, "cancel its job: covey job list"))
+    maker = view.job_at_work_on(f"image/{image.id}") if image.state == "adding" else 0
+    check(not maker, Refused("it is being made", image, f"cancel that: covey job cancel {maker}"))
     return Plan(
         f"remove {image}",
         tuple(

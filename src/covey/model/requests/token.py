@@ -9,6 +9,7 @@ from covey.model.names import check_name, check_sha256
 from covey.model.request import Request
 
 ROLES = ("admin", "viewer")
+RESERVED = ("root", "covey", "guest")  # a token's bearer must not pass for them in jobs and events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class AddToken(Request, kind="token.add"):
 
     def check(self) -> None:
         check_name(self.name, "name")
+        check(self.name not in RESERVED, BadInput(f"{self.name!r} is a name of Covey's own", "name", "choose another"))
         check(self.role in ROLES, BadInput(f"{self.role[:40]!r} is no role", "role", "use admin or viewer"))
         check(self.expires_at >= 0, BadInput("lies before all time", "expires_at"))
         check_sha256(self.digest, "digest")

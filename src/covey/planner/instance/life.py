@@ -126,7 +126,8 @@ def modify(view: ClusterView, request: ModifyInstance) -> Plan:
 def remove(view: ClusterView, request: RemoveInstance) -> Plan:
     """Cut it and remove it with its disks; what a killed removal left is finished by the next."""
     instance = view.instance(request.instance)
-    check(instance.state != "adding", Refused("it is being made", instance, "cancel its job: covey job list"))
+    maker = view.job_at_work_on(f"instance/{instance.id}") if instance.state == "adding" else 0
+    check(not maker, Refused("it is being made", instance, f"cancel that: covey job cancel {maker}"))
     count = len(instance.disks)
     return Plan(
         f"remove {instance} with {count} disk{'' if count == 1 else 's'}",
