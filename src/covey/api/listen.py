@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -29,7 +30,9 @@ HEAD_WITHIN_S = 20.0  # from a connection's first moment, or a request's first b
 HANDSHAKE_WITHIN_S = 10.0
 MOST_CONNECTIONS = 1_200  # of each door; one by TLS costs 0.3 MB, whoever is at its other end
 MOST_IN_LINE = 64  # requests that a client sends before it has read the answer to the first
+ACCEPT_AGAIN_S = 0.5
 START_LIMIT_S = 10.0
+logger = structlog.get_logger()
 _CREDENTIALS = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
 
 
@@ -69,7 +72,7 @@ class Http(_KnowsPeer, HttpToolsProtocol):
         self._unused += len(data)
         super().data_received(data)
         if self._unused > LARGEST_HEAD and not self.transport.is_closing():
-            self.send_400_response("")
+            self._refuse(BadInput(f"the head is larger than {LARGEST_HEAD} bytes", "request", "send fewer and shorter headers"))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -105,7 +108,10 @@ class Http(_KnowsPeer, HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP gets an error of our shape, too."""
-        body = bytes(problem_response(BadInput("this is no HTTP request", "request", "speak HTTP/1.1")).body)
+        self._refuse(BadInput("this is no HTTP request", "request", "speak HTTP/1.1"))
+
+    def _refuse(self, error: BadInput) -> None:
+        body = bytes(problem_response(error).body)
         head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(head.encode() + body)
         self.transport.close()
@@ -121,34 +127,48 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listens = asyncio.Event()
-        self._arriving = 0
+        self._arriving: set[asyncio.Task[None]] = set()  # connections that are not through their handshake
+        self._doormen: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's own, which knows no limits of connections that are not there yet."""
+        """As uvicorn's own, which takes in whatever comes."""
         await self.lifespan.startup()
-        loop = asyncio.get_running_loop()
-        limit = HANDSHAKE_WITHIN_S if self.config.ssl else None
-        self.servers = [
-            await loop.create_server(
-                self._newcomer, sock=each, ssl=self.config.ssl, backlog=BACKLOG, ssl_handshake_timeout=limit
-            )
-            for each in sockets or ()
-        ]
+        self.servers = []
+        self._doormen = [asyncio.create_task(self._take_in(door)) for door in sockets or ()]
         self.started = True
         self.listens.set()
 
-    def _newcomer(self) -> asyncio.Protocol:
-        """What asyncio makes of a connection. It closes the connection when this raises (Unavailable). Those whose handshake fails are
-        never heard of again: all count for as long as one may take."""
-        if len(self.server_state.connections) + self._arriving >= MOST_CONNECTIONS:
-            raise Unavailable("too many connections", "covey")
-        if self.config.ssl:
-            self._arriving += 1
-            asyncio.get_running_loop().call_later(HANDSHAKE_WITHIN_S, self._arrived)
-        return Http(self.config, self.server_state, self.lifespan.state)
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        tasks = (*self._doormen, *self._arriving)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await super().shutdown(sockets)
 
-    def _arrived(self) -> None:
-        self._arriving -= 1
+    async def _take_in(self, door: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                newcomer, _ = await loop.sock_accept(door)
+            except OSError as error:  # no more files may be open, or it went away in the queue (accept(2))
+                logger.warning("a connection cannot be taken in", error=str(error))
+                await asyncio.sleep(ACCEPT_AGAIN_S)
+                continue
+            if len(self.server_state.connections) + len(self._arriving) >= MOST_CONNECTIONS:
+                newcomer.close()
+                continue
+            task = asyncio.create_task(self._welcome(newcomer))
+            self._arriving.add(task)
+            task.add_done_callback(self._arriving.discard)
+
+    async def _welcome(self, newcomer: socket.socket) -> None:
+        def protocol() -> Http:
+            return Http(self.config, self.server_state, self.lifespan.state)
+
+        limit = HANDSHAKE_WITHIN_S if self.config.ssl else None
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):  # TLS fails, or takes too long: its end has gone or is none of ours
+            await loop.connect_accepted_socket(protocol, newcomer, ssl=self.config.ssl, ssl_handshake_timeout=limit)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
