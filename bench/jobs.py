@@ -111,15 +111,17 @@ async def raw_commits(directory: Path) -> float:
 async def kill_and_count(up: Up) -> float:
     """SIGKILL in the midst of a burst; then every job that was answered 202 must be there, and end."""
     accepted: list[int] = []
+    enough = asyncio.Event()
     async with connections(up.state, CONNECTIONS) as opened:
 
         async def post(http: Http) -> None:
             while True:
                 accepted.append((await http.json("POST", "/v1/nodes/n1/ping", {}))["id"])
+                if len(accepted) >= BURST:
+                    enough.set()
 
         posting = [asyncio.create_task(post(http)) for http in opened]
-        while len(accepted) < BURST:
-            await asyncio.sleep(0.001)
+        await enough.wait()
         up.kill()
         await asyncio.gather(*posting, return_exceptions=True)
     up.start()

@@ -64,7 +64,9 @@ def covey(*arguments: str) -> None:
     print(f"$ covey {' '.join(arguments)}", flush=True)
     done = subprocess.run([COVEY, *arguments], check=False)
     if done.returncode:
-        sys.exit(f"demo: `covey {' '.join(arguments)}` ended with status {done.returncode}; nothing of the demo was removed (make demo-clean does)")
+        sys.exit(
+            f"demo: `covey {' '.join(arguments)}` ended with status {done.returncode}; nothing of the demo was removed (make demo-clean does)"
+        )
 
 
 def answer(*arguments: str) -> str:
@@ -114,7 +116,13 @@ def start_covey(state: Path, netns: str) -> None:
 def page(address: str, netns: str) -> str:
     """The page, fetched over the guests' network: from within the namespace, when the bridge lies in one."""
     if netns:
-        fetch = ["nsenter", f"--net=/run/netns/{netns}", sys.executable, "-c", f"import urllib.request; print(urllib.request.urlopen('http://{address}/', timeout=5).read().decode())"]
+        fetch = [
+            "nsenter",
+            f"--net=/run/netns/{netns}",
+            sys.executable,
+            "-c",
+            f"import urllib.request; print(urllib.request.urlopen('http://{address}/', timeout=5).read().decode())",
+        ]
     deadline = time.monotonic() + PAGE_WITHIN_S
     while True:
         try:

@@ -317,7 +317,7 @@ async def test_progress_is_told_while_a_step_runs() -> None:
 @in_virtual_time
 async def test_stopping_what_is_not_there_succeeds() -> None:
     bench = await Bench().prepare()
-    bench.order(EnsureStopped(node=N1, instance=an_id("instance/gone"), graceful_s=0.0))
+    bench.order(EnsureStopped(node=N1, instance=an_id("instance/gone")))
     assert (await bench.outcome("1.0")).result == {"cut": False}
 
 

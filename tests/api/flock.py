@@ -110,6 +110,7 @@ _RESULTS: Mapping[str, dict[str, Any]] = {
     "volume-size@1": {"size": GIB},
     "running@1": {"pid": 4711},
     "generation@1": {"pid": 4711},
+    "asked-to-stop@1": {"stopped": True},
     "stopped@1": {"cut": False},
 }
 

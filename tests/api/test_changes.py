@@ -27,6 +27,13 @@ async def test_a_change_is_a_job_and_then_the_world_is_another_one(flock: Flock,
     assert (web["node"], web["disks"][0]["pool"], web["desired"]) == ("n1", "default", "running")
 
 
+@pytest.mark.parametrize("query", ["dry_run=true&dry_run=false", "dry_run=false&dry_run=true", "reason=a&reason=a"])
+async def test_what_is_asked_twice_is_refused(flock: Flock, root: httpx2.AsyncClient, query: str) -> None:
+    answer = await root.post(f"/v1/instances?{query}", json=WEB)
+    assert (answer.status_code, answer.json()["detail"]) == (400, "it is given twice")
+    assert (await root.get("/v1/instances")).json()["items"] == []
+
+
 async def test_a_dry_run_shows_the_plan_and_changes_nothing(flock: Flock, root: httpx2.AsyncClient) -> None:
     before = flock.feed.view.revision
     answer = await root.post("/v1/instances?dry_run=true", json=WEB)

@@ -56,7 +56,9 @@ async def test_bodies_are_those_of_the_requests(flock: Flock) -> None:
 
 
 @pytest.mark.parametrize(
-    "noun", [listing.NODE, listing.POOL, listing.IMAGE, listing.NETWORK, listing.INSTANCE, listing.TOKEN], ids=lambda noun: str(noun.name)
+    "noun",
+    [listing.NODE, listing.POOL, listing.IMAGE, listing.NETWORK, listing.INSTANCE, listing.TOKEN],
+    ids=lambda noun: str(noun.name),
 )
 def test_the_fields_of_a_noun_are_those_of_its_document(noun: listing.Noun) -> None:
     model = getattr(documents, f"{noun.name.capitalize()}Document")

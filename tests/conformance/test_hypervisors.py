@@ -158,6 +158,23 @@ async def test_stopping_twice_is_stopping_once_and_what_is_absent_is_stopped(ben
     assert await bench.hypervisor.ensure_stopped(str(uuid.uuid4()), GRACE_S) is False
 
 
+async def test_a_guest_that_hears_the_power_button_stops_when_asked(bench: Bench) -> None:
+    domain = await running(bench)
+    assert await bench.hypervisor.ensure_asked_to_stop(domain.instance, GRACE_S) is True
+    assert await bench.hypervisor.ensure_asked_to_stop(domain.instance, GRACE_S) is True
+    one = await found(bench, domain)
+    assert (one.state, one.reason) == ("stopped", "covey")
+
+
+async def test_a_guest_that_was_asked_in_vain_runs_on_and_what_ends_it_later_is_told_as_it_was(bench: Bench) -> None:
+    domain = await running(bench, obeys=False)
+    pid = (await found(bench, domain)).pid
+    assert await bench.hypervisor.ensure_asked_to_stop(domain.instance, 0.6) is False
+    assert await bench.hypervisor.ensure_running(domain.instance, 1) == pid
+    await bench.crash(domain)
+    await eventually(lambda: is_in_state(bench, domain, "crashed"))
+
+
 async def test_an_older_run_is_ended_for_a_newer_generation(bench: Bench) -> None:
     domain = await running(bench, 1)
     before = (await found(bench, domain)).pid

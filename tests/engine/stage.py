@@ -35,7 +35,7 @@ def undoable(name: str = "web1") -> Step:
 
 
 def forward(name: str = "web1") -> Step:
-    return EnsureStopped(node=N1, instance=an_id(f"instance/{name}"), graceful_s=0.0)
+    return EnsureStopped(node=N1, instance=an_id(f"instance/{name}"))
 
 
 def a_plan(*steps: Step, on: str = "", shares: str = "", **parts: Any) -> Plan:

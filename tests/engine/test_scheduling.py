@@ -281,6 +281,19 @@ async def test_a_job_after_one_that_never_was_is_cancelled() -> None:
 
 
 @in_virtual_time
+async def test_jobs_that_come_after_themselves_or_each_other_are_cancelled() -> None:
+    stage = await Stage().raise_curtain()
+    going_on = stage.nodes.hold("1.0")
+    await stage.submit("a", a_plan(undoable()))
+    itself = await stage.submit("b", a_plan(undoable()), after=(2,))
+    each = await stage.submit("c", a_plan(undoable()), after=(1, 4))
+    other = await stage.submit("d", a_plan(undoable()), after=(each,))
+    going_on.set()
+    assert (itself, each, other) == (2, 3, 4)
+    assert [(await stage.ended(id)).state for id in (itself, each, other)] == ["cancelled"] * 3
+
+
+@in_virtual_time
 async def test_a_queued_job_can_be_cancelled() -> None:
     stage = await Stage().raise_curtain()
     going_on = stage.nodes.hold("1.0")

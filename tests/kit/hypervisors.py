@@ -125,12 +125,13 @@ class LibvirtBench:
     async def close(self) -> None:
         """Nothing is left: no guest, no daemon, no file."""
         await self.speak()
+        for driver in self._drivers:
+            await driver.close()  # two drivers on one directory are one too many to end a guest
         last = await self.another()
         for domain in await last.domains():
             await last.ensure_stopped(domain.instance, 0)
             await last.ensure_absent(domain.instance)
-        for driver in self._drivers:
-            await driver.close()
+        await last.close()
         await stop_private_libvirtd(self.directory)
         shutil.rmtree(self.directory)
 

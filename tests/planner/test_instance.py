@@ -274,10 +274,19 @@ def test_a_stop_is_graceful_by_default_and_says_for_how_long() -> None:
     assert made.repair == "covey instance stop web1 --now"
 
 
-@pytest.mark.parametrize(("state", "steps"), [("stopped", 0), ("running", 1), ("paused", 1), ("crashed", 1)])
+@pytest.mark.parametrize(("state", "steps"), [("stopped", 0), ("running", 2), ("paused", 2), ("crashed", 2)])
 def test_stopping_is_for_what_is_not_known_to_be_stopped(state: str, steps: int) -> None:
     view = a_cluster(instances=[STOPPED], extra=[an_observed(STOPPED, state)])
     assert len(of(view, StopInstance(instance="web1")).steps) == steps
+
+
+def test_a_guest_is_asked_first_which_can_be_cancelled_and_then_cut_which_cannot() -> None:
+    web = an_instance("web1")
+    view = a_cluster(instances=[web], extra=[an_observed(web)])
+    asked, cut = of(view, StopInstance(instance="web1", graceful_s=30.0)).steps
+    assert (asked.role, cut.role) == ("undoable", "forward")
+    (only,) = of(view, StopInstance(instance="web1", graceful_s=0.0)).steps
+    assert only == cut
 
 
 @pytest.mark.parametrize("request_of", [RebootInstance, ResetInstance])

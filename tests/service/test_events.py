@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,25 @@ async def test_a_line_that_a_crash_cut_short_does_no_harm(tmp_path: Path) -> Non
         assert await second.texts(2) == ["network lan was made", "network dmz was made"]
     async with Running(data, tmp_path) as third:
         assert await third.texts(2) == ["network lan was made", "network dmz was made"]
+
+
+async def test_an_older_copy_of_the_store_takes_back_what_was_told_and_is_told_of_itself(tmp_path: Path) -> None:
+    data = MemoryData()
+    async with Running(data, tmp_path) as first:
+        await first.put(a_network("lan"))
+        await first.texts(1)
+        copy = deepcopy(data)
+        for number in range(5):
+            await first.put(replace(a_network("dmz", "10.78.0"), name=f"dmz{number}"))
+        await first.texts(2)
+        lost = first.log.last
+    async with Running(copy, tmp_path) as second:
+        assert await second.texts(1) == ["network lan was made"]
+        assert second.log.after(lost) is None, "who knows more than happened begins anew"
+        await second.put(a_network("wan", "10.79.0"))
+        assert await second.texts(2) == ["network lan was made", "network wan was made"]
+    async with Running(copy, tmp_path) as third:
+        assert await third.texts(2) == ["network lan was made", "network wan was made"]
 
 
 async def test_the_log_keeps_within_its_bound(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ WEB = AddInstance(name="web1", image="debian-12", disks=(DiskWish(), DiskWish(si
 ROWS: dict[str, Row] = {
     "accelerator@1": Row(InitCluster(name="flock"), is_blank=True),
     "answer@1": Row(PingNode(node="n1")),
+    "asked-to-stop@1": Row(StopInstance(instance="web1"), (WEB,)),
     "defined@1": Row(WEB),
     "disk-attached@1": Row(AddDisk(instance="web1", size=GIB), (WEB,)),
     "disk-detached@1": Row(RemoveDisk(instance="web1", disk=1), (WEB,)),

@@ -25,7 +25,7 @@ POINTS = {
 }
 VICTIMS = ("controller", "agent", "both")
 WITHOUT_HOST = ("answer@1",)  # its handler asks nothing of the host: there is no half of it
-WITHOUT_UNDO_ON_HOST = (*WITHOUT_HOST, "accelerator@1")
+WITHOUT_UNDO_ON_HOST = (*WITHOUT_HOST, "accelerator@1", "asked-to-stop@1")  # the last: of a guest that did stop
 
 
 def cases() -> list[tuple[str, str, str, str]]:

@@ -67,6 +67,7 @@ class Link:
         self._wake = asyncio.Event()
         self._session = ""
         self.node = ""
+        self._host = "unknown"
 
     async def run(self) -> None:
         """Keep the link up for ever."""
@@ -96,6 +97,7 @@ class Link:
         answer = await self._client.put("/hello", content=json.dumps(self._epoch))
         hello = codec.decode(Hello, _checked(answer))
         self.node = hello.node
+        self._host = hello.telemetry.hostname
         query = {"incarnation": self._epoch[0], "epoch": self._epoch[1]}
         async with self._client.stream(
             "GET", "/stream", params=query, timeout=httpx2.Timeout(REQUEST_TIMEOUT_S, read=None)
@@ -190,7 +192,7 @@ class Link:
 
     def _silent(self, error: Exception) -> Unavailable:
         return Unavailable(
-            f"its agent does not answer: {str(error) or type(error).__name__}", f"node {self.node}", "see: covey status"
+            f"its agent does not answer: {str(error) or type(error).__name__}", f"node {self._host}", "see: covey status"
         )
 
     @contextlib.asynccontextmanager

@@ -98,8 +98,7 @@ class Http(_KnowsPeer, HttpToolsProtocol):
         self._patience = self.loop.call_later(HEAD_WITHIN_S, self._give_up)
 
     def _give_up(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.close()
+        self.transport.abort()  # an orderly end of TLS would wait for the other side
 
     def _end_patience(self) -> None:
         if self._patience:

@@ -167,9 +167,12 @@ class Operation:
                 given = parse_qsl(text.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
             except ValueError as error:
                 raise BadInput("there are too many parameters", "query") from error
+            names = [name for name, _ in given]
             for name, value in given:
                 if name not in known:
                     raise BadInput("there is no such parameter", f"query {name[:80]}", f"there are: {', '.join(known) or 'none'}")
+                if names.count(name) > 1:
+                    raise BadInput("it is given twice", f"query {name}", "say once what is wanted")
                 values[name] = known[name].parse(value)
         return values
 

@@ -49,6 +49,8 @@ class EventLog:
     async def start(self) -> None:
         """Read what is kept, then listen; to be called when the feed has started. Raises OSError."""
         self._load(await asyncio.to_thread(_read_files, self._directory))
+        view = self._feed.view
+        self._take_back((view.leadership.incarnation if view.leadership else 0, view.revision + 1, 0))
         self._feed.listen(self._hear)
         self._task = asyncio.create_task(self._work(), name="events")
 
@@ -68,8 +70,8 @@ class EventLog:
         return self._events[-1].cursor if self._events else ORIGIN
 
     def after(self, cursor: Cursor, limit: int = KEPT) -> list[Event] | None:
-        """The events that follow `cursor`, oldest first; None when it is too old to know them all."""
-        if self._events and self._forgotten and cursor < self._events[0].cursor:
+        """The events that follow `cursor`, oldest first; None when it is too old to know them all, or of a time that was taken back."""
+        if cursor > self.last or (self._events and self._forgotten and cursor < self._events[0].cursor):
             return None
         position = bisect_right(self._events, cursor, key=lambda event: event.cursor)
         return [self._events[index] for index in range(position, min(len(self._events), position + limit))]
@@ -164,9 +166,16 @@ class EventLog:
 
     def _load(self, files: dict[int, list[Event]]) -> None:
         for number in sorted(files):
-            self._events.extend(files[number])
+            for event in files[number]:
+                self._take_back(event.cursor)
+                self._events.append(event)
             self._file, self._written = number, len(files[number])
         self._forgotten = self._file > 1
+
+    def _take_back(self, cursor: Cursor) -> None:
+        """Forget what is told of `cursor` and later: somebody put an older copy of the store in its place, and it happens anew."""
+        while self._events and self._events[-1].cursor >= cursor:
+            self._events.pop()
 
 
 def _tells_news(before: ClusterView, after: ClusterView) -> bool:

@@ -244,7 +244,7 @@ class Engine:
     async def _may_follow(self, job: Job, view: ClusterView) -> bool:
         """Whether the jobs that it comes after have succeeded; a failed one cancels it (P15)."""
         for id in job.after:
-            if view.find("job", f"{id:010d}"):
+            if id < job.id and view.find("job", f"{id:010d}"):  # a later one, or itself, would be waited for without end
                 return False
             state = self._ended.get(id) or await self._ended_state(id)
             if state != "succeeded":

@@ -22,6 +22,13 @@ async def take_back_seed(host: Host, instance: str, job: str) -> None:
         await host.guests.ensure_seed_absent(instance)
 
 
+async def take_back_asking(host: Host, instance: str) -> None:
+    """A domain that was asked to stop and still runs goes on: what ends it later is its own doing again."""
+    found = await host.hypervisor.domain(instance)
+    if found and found.state == "running":
+        await host.hypervisor.ensure_running(instance, found.generation)
+
+
 async def take_back_run(host: Host, instance: str, generation: int) -> None:
     """End the run that began as `generation`, and no other."""
     found = await host.hypervisor.domain(instance)

@@ -65,8 +65,9 @@ async def _keep_running(program: str, choices: Choices, stop: asyncio.Event) -> 
     the other, too, and its status is returned; later, what stops it may pass."""
     pause = 0.2
     first = True
-    # mallopt(3): one arena a thread would cost more memory than it saves time.
-    environment = {**os.environ, "MALLOC_ARENA_MAX": "2"}
+    # mallopt(3): one arena a thread would cost more memory than it saves time; and the buffers of TLS connections (256 KiB each) are to
+    # go back to the system when a crowd of clients has gone.
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(2**17)}
     while not stop.is_set():
         began = asyncio.get_running_loop().time()
         child = await asyncio.create_subprocess_exec(

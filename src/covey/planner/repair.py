@@ -17,7 +17,7 @@ from covey.model.steps.image import EnsureImageAbsent
 from covey.model.steps.instance import EnsureInstanceAbsent, EnsureStopped
 from covey.model.steps.network import EnsureNetwork
 from covey.model.view import ClusterView
-from covey.planner.instance.parts import check_settled, presence, running, uses_of
+from covey.planner.instance.parts import check_settled, presence, running, stopping, uses_of
 from covey.planner.registry import plans
 
 
@@ -43,7 +43,7 @@ def remove_domain(view: ClusterView, request: RemoveOrphanDomain) -> Plan:
     return Plan(
         f"stop and remove the orphan domain {request.domain} on {node.name}; its volumes stay",
         (
-            EnsureStopped(node=node.id, instance=request.domain, graceful_s=0.0),
+            EnsureStopped(node=node.id, instance=request.domain),
             EnsureInstanceAbsent(node=node.id, instance=request.domain),
         ),
         Uses((f"instance/{request.domain}",), (f"node/{node.id}",)),
@@ -73,7 +73,7 @@ def repair_instance(view: ClusterView, request: RepairInstance) -> Plan:
         return Plan(f"repair {instance} and start it", (*steps, run), uses_of(after), begin=(put(after),))
     if instance.desired == "stopped" and state in ("running", "paused"):
         graceful_s = view.cluster.defaults.stop_graceful_s
-        steps += (EnsureStopped(node=instance.node, instance=instance.id, graceful_s=graceful_s),)
+        steps += stopping(instance, graceful_s)
     return Plan(f"repair {instance}", steps, uses_of(instance))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from covey.agent.work import Result, Work, carries_out, takes_back
 from covey.host import domains
 from covey.model.steps.instance import (
+    EnsureAskedToStop,
     EnsureDefined,
     EnsureGeneration,
     EnsureInstanceAbsent,
@@ -49,9 +50,20 @@ async def ensure_generation(work: Work, step: EnsureGeneration) -> Result:
     return {"pid": await work.host.hypervisor.ensure_generation(step.instance, step.generation, step.graceful_s)}
 
 
+@carries_out(EnsureAskedToStop)
+async def ensure_asked_to_stop(work: Work, step: EnsureAskedToStop) -> Result:
+    work.progress(f"waiting up to {step.graceful_s:g} s for it to shut down", 0, 0)
+    return {"stopped": await work.host.hypervisor.ensure_asked_to_stop(step.instance, step.graceful_s)}
+
+
+@takes_back(EnsureAskedToStop)
+async def undo_asked_to_stop(work: Work, step: EnsureAskedToStop) -> None:
+    await domains.take_back_asking(work.host, step.instance)
+
+
 @carries_out(EnsureStopped)
 async def ensure_stopped(work: Work, step: EnsureStopped) -> Result:
-    return {"cut": await work.host.hypervisor.ensure_stopped(step.instance, step.graceful_s)}
+    return {"cut": await work.host.hypervisor.ensure_stopped(step.instance, 0.0)}
 
 
 @carries_out(EnsureInstanceAbsent)

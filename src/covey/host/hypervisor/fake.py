@@ -100,6 +100,15 @@ class FakeHypervisor:
         self._keep(guest.ended(COVEY))
         return guest.state == PAUSED or guest.deaf or graceful_s <= 0
 
+    async def ensure_asked_to_stop(self, instance: str, graceful_s: float) -> bool:
+        guest = self._find(instance)
+        if guest is None or not guest.active:
+            return True
+        if guest.state == PAUSED or guest.deaf:
+            return False
+        self._keep(guest.ended(COVEY))
+        return True
+
     async def ensure_absent(self, instance: str, job: str = "") -> None:
         guest = self._find(instance)
         if guest is None or (job and guest.job != job):

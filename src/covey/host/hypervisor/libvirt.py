@@ -142,6 +142,18 @@ class LibvirtHypervisor:
         async with self._lock(instance):
             return await self._stop(instance, graceful_s)
 
+    async def ensure_asked_to_stop(self, instance: str, graceful_s: float) -> bool:
+        async with self._lock(instance):
+            seen = await self._look(instance)
+            if seen is None or not seen.active:
+                return True
+            await self._write_run(instance, seen.told.about_to_stop())
+            # A paused guest would hear the button only after it is resumed: there is nothing to wait for.
+            stopped = not seen.paused and await self._until(instance, graceful_s, _ended, orders.press_button)
+            if stopped:
+                await self._write_run(instance, seen.told.ended(runs.COVEY))
+            return stopped
+
     async def _run(self, instance: str, generation: int) -> int:
         """See ensure_running. What is about to happen is written down before it does: see runs.py."""
         seen = await self._look(instance)

@@ -47,6 +47,11 @@ class Hypervisor(Protocol):
         had to be cut. Absent counts as stopped."""
         ...
 
+    async def ensure_asked_to_stop(self, instance: str, graceful_s: float) -> bool:
+        """The domain does not run, or was asked over ACPI and still ran `graceful_s` seconds later (it is not cut); returns whether it has
+        stopped. What stops after that was stopped by order, until `ensure_running` finds it still running."""
+        ...
+
     async def ensure_absent(self, instance: str, job: str = "") -> None:
         """Neither domain nor any of its files (sockets, NVRAM, console log) is left; it must not run. With `job`, only if it was
         defined by that job. Raises Refused while it runs."""

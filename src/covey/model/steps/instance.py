@@ -75,11 +75,27 @@ class EnsureGeneration(Step, kind="generation@1", role=FORWARD):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnsureStopped(Step, kind="stopped@1", role=FORWARD):
-    """The domain does not run: asked over ACPI for `graceful_s` seconds, then cut. Returns `cut`."""
+class EnsureAskedToStop(Step, kind="asked-to-stop@1", role=UNDOABLE):
+    """The domain does not run, or was asked over ACPI to shut down and still ran `graceful_s` seconds later. Taken back, a domain that
+    still runs goes on as if it had not been asked. Returns `stopped`."""
 
     instance: str
     graceful_s: float
+
+    @property
+    def object(self) -> str:
+        return f"instance/{self.instance}"
+
+    @property
+    def title(self) -> str:
+        return "asked to shut down"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureStopped(Step, kind="stopped@1", role=FORWARD):
+    """The domain does not run: if it does, it is cut. Returns `cut`."""
+
+    instance: str
 
     @property
     def object(self) -> str:

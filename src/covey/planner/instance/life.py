@@ -27,6 +27,7 @@ from covey.planner.instance.parts import (
     presence,
     running,
     started,
+    stopping,
     uses_of,
 )
 from covey.planner.registry import plans
@@ -63,7 +64,7 @@ def stop(view: ClusterView, request: StopInstance) -> Plan:
     after = replace(instance, desired="stopped", desired_by="")
     return Plan(
         f"stop {instance}: {graceful_sentence(graceful_s)}",
-        (EnsureStopped(node=instance.node, instance=instance.id, graceful_s=graceful_s),),
+        stopping(instance, graceful_s),
         uses_of(instance),
         begin=(put(after),),
         undone=(put(instance),),
@@ -132,7 +133,7 @@ def remove(view: ClusterView, request: RemoveInstance) -> Plan:
     return Plan(
         f"remove {instance} with {count} disk{'' if count == 1 else 's'}",
         (
-            EnsureStopped(node=instance.node, instance=instance.id, graceful_s=0.0),
+            EnsureStopped(node=instance.node, instance=instance.id),
             EnsureInstanceAbsent(node=instance.node, instance=instance.id),
             *(EnsureVolumeAbsent(node=instance.node, volume=disk.volume) for disk in instance.disks),
         ),

@@ -14,7 +14,7 @@ from covey.model.plan import Await, Uses, Write
 from covey.model.record import SECRETS
 from covey.model.seed import Seed, SeedNic
 from covey.model.step import Step
-from covey.model.steps.instance import EnsureDefined, EnsureRunning, EnsureSeed
+from covey.model.steps.instance import EnsureAskedToStop, EnsureDefined, EnsureRunning, EnsureSeed, EnsureStopped
 from covey.model.view import ClusterView
 
 
@@ -111,6 +111,12 @@ def check_settled(instance: Instance) -> None:
             else f"finish it: covey instance remove {instance.name}",
         ),
     )
+
+
+def stopping(instance: Instance, graceful_s: float) -> tuple[Step, ...]:
+    """Asked first, which can still be cancelled; then cut."""
+    asked = EnsureAskedToStop(node=instance.node, instance=instance.id, graceful_s=graceful_s)
+    return (*((asked,) if graceful_s else ()), EnsureStopped(node=instance.node, instance=instance.id))
 
 
 def graceful_sentence(graceful_s: float) -> str:
