@@ -309,6 +309,28 @@ async def test_a_qcow2_is_known_by_its_content_and_has_the_guests_size(images: H
     assert (facts.format, facts.size) == ("qcow2", 8 * MIB)
 
 
+@pytest.mark.parametrize(
+    ("at", "changed", "says"),
+    [
+        (4, b"\0\0\0\1", "header is damaged"),  # version
+        (20, b"\0\0\0\xff", "header is damaged"),  # cluster bits
+        (32, b"\0\0\0\2", "encrypted"),
+        (72, b"\0\0\0\0\0\1\0\0", "later version"),  # incompatible features
+        (79, b"\2", "corrupt"),
+    ],
+)
+async def test_a_qcow2_that_qemu_could_not_read_is_refused(
+    images: HostImages, tmp_path: Path, at: int, changed: bytes, says: str
+) -> None:
+    source = tmp_path / "image.qcow2"
+    qcow2(source)
+    content = source.read_bytes()
+    source.write_bytes(content[:at] + changed + content[at + len(changed) :])
+    with pytest.raises(BadInput, match=says):
+        await images.ensure_fetched(ID, str(source), "", "job-1", quiet)
+    assert await images.images() == ()
+
+
 # ---- over HTTP ----
 
 

@@ -14,7 +14,9 @@ SECTOR = 512
 LARGEST_QCOW2 = 2**51  # bytes: what a qcow2 with clusters of 64 KiB can map (its first-level table is at most 32 MiB)
 
 _QCOW2_MAGIC = b"QFI\xfb"
-_EXTERNAL_DATA = 1 << 2  # bit of the incompatible features
+_CORRUPT, _EXTERNAL_DATA = 1 << 1, 1 << 2  # bits of the incompatible features
+_KNOWN_FEATURES = 0b11111  # of those: what QEMU 7.2 reads
+_CLUSTER_BITS = range(9, 22)
 _FOREIGN = (
     (0, b"KDMV", "vmdk"),
     (0, b"COWD", "vmdk"),
@@ -37,11 +39,12 @@ _FOREIGN = (
 @dataclass(frozen=True, slots=True)
 class DiskFormat:
     """`name` is qcow2, raw, or that of a format Covey does not take. `size` is what a guest sees, bytes; `complete` is
-    false when part of what the guest would read lies in another file."""
+    false when part of what the guest would read lies in another file; `flaw` says why QEMU could not read it, if that is known."""
 
     name: str
     size: int
     complete: bool = True
+    flaw: str = ""
 
 
 def find_format(path: Path) -> DiskFormat:
@@ -75,6 +78,13 @@ def round_up(size: int, unit: int = SECTOR) -> int:
 
 def _parse_qcow2(head: bytes) -> DiskFormat:
     version, backing = struct.unpack_from(">IQ", head, 4)
-    (size,) = struct.unpack_from(">Q", head, 24)
+    cluster_bits, size, encryption = struct.unpack_from(">IQI", head, 20)
     (incompatible,) = struct.unpack_from(">Q", head, 72) if version >= 3 else (0,)
-    return DiskFormat("qcow2", size, complete=backing == 0 and not incompatible & _EXTERNAL_DATA)
+    flaw = ""
+    if version not in (2, 3) or cluster_bits not in _CLUSTER_BITS or incompatible & ~_KNOWN_FEATURES:
+        flaw = "its qcow2 header is damaged, or of a later version of QEMU"
+    elif encryption:
+        flaw = "the qcow2 is encrypted"
+    elif incompatible & _CORRUPT:
+        flaw = "the qcow2 is marked as corrupt"
+    return DiskFormat("qcow2", size, backing == 0 and not incompatible & _EXTERNAL_DATA, flaw)

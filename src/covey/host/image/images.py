@@ -189,6 +189,7 @@ def _check_usable(path: Path, source: str) -> None:
         found.complete,
         BadInput("the qcow2 refers to another file", source, "make it stand alone: qemu-img convert -O qcow2"),
     )
+    check(not found.flaw, BadInput(found.flaw, source, "look at it: qemu-img check"))
     check(found.size > 0, BadInput("the image is empty", source))
     check(
         found.size % SECTOR == 0,
