@@ -8,8 +8,11 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
+
+from demo import answers, make_namespace, start_covey
 
 from covey.host.hypervisor.private import stop_private_libvirtd
 
@@ -24,14 +27,21 @@ def main() -> None:
     if not state.exists():
         print("There is no demo to remove.")
         return
+    if not (state / "covey.log").exists():
+        sys.exit(f"demo: {state} was not made by the demo, so it is left as it is")
     os.environ["COVEY_STATE"] = str(state)
+    netns = os.environ.get("COVEY_DEMO_NETNS", "")
+    if not answers():
+        print("Covey does not run; it is started once more, as it alone knows what it made")
+        make_namespace(netns)
+        start_covey(state, netns)
     for noun in ("instance", "network"):
         for name in names(noun):
-            print(f"removing {noun} {name}")
-            subprocess.run([COVEY, noun, "remove", name, "--yes"], check=True, stdout=subprocess.DEVNULL)
+            print(f"removing {noun} {name}", flush=True)
+            if subprocess.run([COVEY, noun, "remove", name, "--yes"], check=False, stdout=subprocess.DEVNULL).returncode:
+                sys.exit(f"demo: {noun} {name} could not be removed, so {state} stays, too; mend it and run this again")
     end_covey(state)
     asyncio.run(stop_private_libvirtd(state))
-    netns = os.environ.get("COVEY_DEMO_NETNS", "")
     if netns and Path("/run/netns", netns).exists():
         subprocess.run(["ip", "netns", "delete", netns], check=True)
     shutil.rmtree(state)
@@ -39,11 +49,10 @@ def main() -> None:
 
 
 def names(noun: str) -> list[str]:
-    """What there is of a noun; nothing can be asked once Covey has ended."""
+    """What there is of a noun."""
     done = subprocess.run([COVEY, noun, "list", "--columns", "name", "--no-header"], check=False, capture_output=True, text=True)
     if done.returncode:
-        print(f"cannot list {noun}s: {done.stderr.strip()}")
-        return []
+        sys.exit(f"demo: nothing was removed: {done.stderr.strip()}")
     return done.stdout.split()
 
 

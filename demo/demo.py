@@ -6,6 +6,7 @@ Every step may be repeated: what is there already is left as it is. Progress goe
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -17,8 +18,9 @@ HERE = Path(__file__).resolve().parent
 COVEY = HERE.parent / "bin" / "covey"
 SUBNET = "10.77.0.0/24"
 UP_WITHIN_S = 60
-PAGE_WITHIN_S = 60
+PAGE_WITHIN_S = 300  # of a guest that may be booting still, without KVM
 NO_ANSWER = 3  # exit status of the command line
+ENDED = {"succeeded", "failed", "cancelled", "superseded", "needs_repair"}  # states of jobs
 
 
 def main() -> None:
@@ -32,6 +34,7 @@ def main() -> None:
     step("Start Covey on its embedded store")
     make_namespace(netns)
     start_covey(state, netns)
+    finish_what_was_begun()
     if "no cluster" in answer("cluster", "info"):
         covey("cluster", "init", "demo")
     if not exists("network", "default"):
@@ -39,6 +42,8 @@ def main() -> None:
     step("Build a golden image of Debian 12 with cloud-init (one to three minutes)")
     if not exists("image", "debian-12"):
         covey("image", "build", "debian-12", "--suite", "bookworm")
+    else:
+        print("  image debian-12 is there already")
     step("Make the instance web1 from it, and wait until the guest says that it is ready (one to two minutes without KVM)")
     if not exists("instance", "web1"):
         covey("instance", "add", "web1", "--image", "debian-12", "--memory", "512M", "--disk", "4G",
@@ -113,6 +118,14 @@ def start_covey(state: Path, netns: str) -> None:
     print(f"  covey up runs as process {child.pid}, its log is {state}/covey.log")
 
 
+def finish_what_was_begun() -> None:
+    """A run before this one may have been interrupted: its jobs go on without it."""
+    for job in reversed(json.loads(answer("job", "list", "--json"))):
+        if job["state"] not in ENDED:
+            print(f"$ covey job watch {job['id']}", flush=True)
+            subprocess.run([COVEY, "job", "watch", str(job["id"])], check=False)
+
+
 def page(address: str, netns: str) -> str:
     """The page, fetched over the guests' network: from within the namespace, when the bridge lies in one."""
     if netns:
@@ -139,4 +152,9 @@ def page(address: str, netns: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(
+            "\ndemo: interrupted. What it made stays, and Covey goes on with what it began: run it again, or make demo-clean"
+        )

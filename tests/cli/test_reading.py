@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from covey import __version__
 from covey.base.errors import KINDS
 from covey.cli import image, instance, network, node, pool, token
 from covey.cli.text import Column
@@ -61,6 +62,22 @@ def test_a_list_as_json_is_the_objects_themselves(covey: Covey, server: FakeServ
 def test_no_header_means_rows_only(covey: Covey, server: FakeServer) -> None:
     server.collection("networks", [a_network()])
     assert covey("network", "list", "--columns", "name,nat", "--no-header").out == "lan  yes\n"
+
+
+def test_one_that_does_not_run_has_no_pid_to_be_killed(covey: Covey, server: FakeServer) -> None:
+    server.collection("instances", [an_instance(state="stopped", pid=0)])
+    assert covey("instance", "list", "--columns", "pid", "--no-header").out == "-\n"
+
+
+def test_one_that_was_given_up_is_not_said_to_be_started_again(covey: Covey, server: FakeServer) -> None:
+    given_up = an_instance(state="crashed", reason="crashed", pid=0, gave_up=True, remark="gave up after 6 crashes")
+    server.on("GET", "/v1/instances/web1", given_up)
+    server.collection("jobs", [])
+    lines = covey("instance", "info", "web1").out.splitlines()
+    assert lines[0] == "web1  crashed on n1 since 2026-11-18 22:04:00 (1d 7h)"
+    assert (
+        lines[3] == "  It stays down, as it crashed too often: covey instance console web1 --log, then: covey instance start web1"
+    )
 
 
 def test_an_unknown_column_is_refused_with_the_known_ones(covey: Covey, server: FakeServer) -> None:
@@ -214,6 +231,27 @@ def test_awkward_names_are_errors_and_reach_no_server(covey: Covey, server: Fake
 def test_awkward_texts_are_handed_on_or_refused(covey: Covey, server: FakeServer, text: str) -> None:
     server.on("PATCH", "/v1/nodes/n1", Reply(202, a_job()))
     assert covey("node", "modify", "n1", "--notes", text, "--reason", text).status in (0, 2)
+
+
+def test_it_says_its_version(covey: Covey) -> None:
+    assert covey("--version").out == f"covey {__version__}\n"
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("instances", "instance"), ("instnce", "instance"), ("stauts", "status")])
+def test_a_noun_that_is_not_known_names_the_nearest(covey: Covey, typed: str, meant: str) -> None:
+    outcome = covey(typed, "list")
+    assert outcome.status == 2
+    assert f"Did you mean '{meant}'?" in outcome.err
+
+
+def test_up_is_refused_a_place_in_which_it_could_not_work(covey: Covey, tmp_path: Path) -> None:
+    nowhere = covey("up", "--state", str(tmp_path / "new"), "--netns", "no-such-namespace")
+    assert nowhere.status == 2
+    assert "ip netns add no-such-namespace" in nowhere.err
+    deep = covey("up", "--state", str(tmp_path / ("new" * 40)), "--hosts", "fake")
+    assert deep.status == 2
+    assert "too long" in deep.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_command_that_is_not_known_names_the_nearest(covey: Covey) -> None:

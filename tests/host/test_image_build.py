@@ -304,6 +304,22 @@ async def test_a_built_image_boots_takes_its_seed_and_reports_ready_at_every_boo
 
 
 @pytest.mark.real
+async def test_what_a_script_leaves_running_ends_with_it_and_its_status_is_the_hooks(tmp_path: Path) -> None:
+    directory = tmp_path / "a place"
+    directory.mkdir()
+    mark = f"98765{os.getpid()}"
+    hook = f'(setsid sleep {mark} &)\nsleep {mark} &\necho "$1" > "$1/told"\nexit 7'
+    for name, text in build._scripts(build.Build(ID, Recipe("bookworm", hooks=(hook,)), directory)).items():
+        build._write_script(directory / name, text)
+    done = await run(
+        (str(directory / "hook-001"), str(tmp_path)), timeout_s=10, check=False
+    )  # which waits for all that write to it
+    assert done.status == 7
+    assert (tmp_path / "told").read_text() == f"{tmp_path}\n"
+    assert mark not in (await run(("ps", "-eo", "args"), timeout_s=10)).text
+
+
+@pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_a_script_of_the_recipe_that_fails_fails_the_build_with_its_words_and_leaves_nothing(tmp_path: Path) -> None:

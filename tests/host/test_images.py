@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -55,6 +56,7 @@ class Server:
         self.cuts = 0  # how many answers more are cut
         self.status = ""
         self.redirections = 0
+        self.endless = False  # no length is announced, and zeros come until the client has enough
         self.asked: list[dict[str, str]] = []
         self.url = ""
 
@@ -63,8 +65,11 @@ class Server:
         headers = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:] if ": " in line)
         self.asked.append(headers)
         try:
-            writer.write(self._reply(headers))
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n" if self.endless else self._reply(headers))
             await writer.drain()
+            while self.endless:
+                writer.write(bytes(MIB))
+                await writer.drain()
         except ConnectionError:
             pass  # the client had enough
         writer.close()
@@ -332,6 +337,25 @@ async def test_a_qcow2_that_qemu_could_not_read_is_refused(
 
 
 # ---- over HTTP ----
+
+
+async def test_a_file_without_end_ends_while_there_is_room_for_others(tmp_path: Path, server: Server) -> None:
+    server.endless = True
+    mount = tmp_path / "images"
+    mount.mkdir()
+    await run(["mount", "-t", "tmpfs", "-o", "size=40m", "covey-test", str(mount)], timeout_s=10)
+    least = [40 * MIB]
+
+    def progress(what: str, done: int, total: int) -> None:
+        least.append(shutil.disk_usage(mount).free)
+        assert (mount / f".{ID}.part").stat().st_mode & 0o077 == 0, "not finished is nobody's to read"
+
+    try:
+        with pytest.raises(NoSpace, match="must stay so"):
+            await HostImages(mount).ensure_fetched(ID, server.url, "", "job-1", progress)
+        assert 2 * MIB <= min(least) < 8 * MIB
+    finally:
+        await run(["umount", str(mount)], timeout_s=10)
 
 
 async def test_a_url_is_downloaded_with_progress(images: HostImages, server: Server, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from covey.model.pool import Pool, Space
 from covey.model.steps.node import EnsureAnswer
 from covey.service.health import status
 from covey.store.protocol import Put
-from tests.api.flock import GIB, NODE, AsPeer, Flock, a_client, a_flock, initialised
+from tests.api.flock import GIB, NODE, AsPeer, Flock, a_client, a_flock, a_telemetry, initialised
 from tests.kit.builders import a_job, an_instance, an_observed
 
 
@@ -74,6 +74,14 @@ async def test_a_pool_that_cannot_be_reached_is_told_of(flock: Flock) -> None:
     flock.tell(pools={})
     (finding,) = status(flock.inside)["findings"]
     assert (finding["object"], finding["severity"]) == ("pool default", "error")
+
+
+async def test_a_node_whose_agent_has_lost_its_identity_is_told_of_with_the_way_back(flock: Flock) -> None:
+    flock.feed.tell("5f0a3c1e-0000-4000-8000-0000000000aa", a_telemetry(flock.feed))
+    flock.feed.tell(NODE, None)
+    (silent, *_) = status(flock.inside)["findings"]
+    assert silent["object"] == "node n1"
+    assert f"Write {NODE} into it" in silent["fix"]
 
 
 async def test_debris_and_problems_of_nodes_are_told_of(flock: Flock) -> None:

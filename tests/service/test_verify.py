@@ -60,7 +60,7 @@ def _domain(view: ClusterView, instance: Instance, **changes: object) -> FoundDo
 
 
 def findings(view: ClusterView, has: Inventory | None, before: ClusterView | None = None) -> tuple[Finding, ...]:
-    return verify(before or view, view, {NODE.id: has}).findings
+    return verify(before or view, view, {NODE.id: has}, LAST_JOB).findings
 
 
 def the_one(view: ClusterView, has: Inventory | None) -> Finding:
@@ -71,11 +71,12 @@ def the_one(view: ClusterView, has: Inventory | None) -> Finding:
 
 
 WEB = an_instance("web1")
+LAST_JOB = 12
 
 
 def test_where_all_is_as_recorded_nothing_is_found() -> None:
     view = a_world(WEB, an_instance("db1"))
-    verdict = verify(view, view, {NODE.id: what_it_has(view)})
+    verdict = verify(view, view, {NODE.id: what_it_has(view)}, LAST_JOB)
     assert verdict.findings == ()
     assert verdict.checks > 6
     assert (verdict.nodes, verdict.instances) == (1, 2)
@@ -115,6 +116,22 @@ def test_an_image_file_that_no_record_names_is_an_orphan_and_can_be_removed() ->
     has = what_it_has(view)
     finding = the_one(view, replace(has, images=(*has.images, (an_id("stray"), "3"))))
     assert finding.request == RemoveOrphanImage(node="n1", image=an_id("stray"))
+
+
+@pytest.mark.parametrize("job", [LAST_JOB, LAST_JOB + 1])
+def test_what_a_job_to_come_has_made_is_not_removed_for_an_older_store(job: int) -> None:
+    """Somebody put an older copy of the store in its place: what was made since is no rubbish."""
+    view = a_world()
+    stray = FoundDomain(an_id("stray"), "running", "", 1, str(job), 1, "")
+    volume = replace(_volume(a_volume("stray")), job=str(job))
+    has = what_it_has(view)
+    found = findings(view, replace(has, domains=(stray,), volumes=(volume,), images=(*has.images, (an_id("image"), str(job)))))
+    assert {finding.name for finding in found} == {"orphan-domain", "orphan-volume", "orphan-image"}
+    if job > LAST_JOB:
+        assert {finding.request for finding in found} == {None}
+        assert all("older copy" in finding.why for finding in found)
+    else:
+        assert None not in {finding.request for finding in found}
 
 
 def test_a_lost_image_file_is_an_error_that_nothing_mends() -> None:

@@ -67,8 +67,8 @@ async def test_a_waiting_job_can_be_cancelled(covey: CoveyUp) -> None:
 
 @pytest.mark.slow  # libvirt's own probes take most of a minute to find out
 async def test_a_libvirt_that_hangs_is_named_and_no_guest_pays_for_it(covey: CoveyUp) -> None:
-    await covey.becomes("silent", "running")
-    before = await covey.instance("silent")
+    await covey.do("instance add patient --image tick --memory 16M")
+    before = await covey.instance("patient")
     libvirtd = covey.libvirtd
     os.kill(libvirtd, signal.SIGSTOP)
     try:
@@ -77,7 +77,7 @@ async def test_a_libvirt_that_hangs_is_named_and_no_guest_pays_for_it(covey: Cov
             return "libvirt" in (await covey.ask("status")).out
 
         await eventually(is_told, within=60.0)
-        assert (await covey.instance("silent"))["state"] == "running", "no answer is never stopped"
+        assert (await covey.instance("patient"))["state"] == "running", "no answer is never stopped"
         found = await covey.ask("cluster verify")
         assert "libvirt" in found.out
     finally:
@@ -87,7 +87,7 @@ async def test_a_libvirt_that_hangs_is_named_and_no_guest_pays_for_it(covey: Cov
         return (await covey.ask("status")).status == 0
 
     await eventually(is_well, within=60.0)
-    after = await covey.instance("silent")
+    after = await covey.instance("patient")
     assert (after["pid"], after["generation"], after["crashes"]) == (before["pid"], before["generation"], 0)
-    await covey.goes_on("silent")
+    await covey.goes_on("patient")
     assert await covey.findings() == []

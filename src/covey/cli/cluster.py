@@ -135,7 +135,7 @@ def modify(session: Session, /, name: str | None, notes: str | None, manner: Man
 def verify(
     session: Session, /, fix: bool, as_json: bool, dry_run: bool, yes: bool, no_wait: bool, wait_timeout: float | None
 ) -> int:
-    """Compare what every node has with the records. Exits with 4 when something is wrong."""
+    """Compare what every node has with the records. Exits with 4 when there is an error; warnings alone are 0."""
     check(not (fix and as_json), BadInput("either mend or list", "--json", "leave one out"))
     manner = Manner(dry_run, yes, quiet=False, reason="", after=(), no_wait=no_wait, wait_s=wait_timeout)
     if fix and not manner.dry_run:

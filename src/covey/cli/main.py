@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import click
 
+from covey import __version__
 from covey.base.errors import CoveyError
 from covey.cli.session import Session
 from covey.cli.text import printable, tell
@@ -39,6 +40,15 @@ class Root(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*NOUNS, *ALONE]
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0].isalpha() and args[0] not in self.list_commands(ctx):
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if close:
+                raise click.UsageError(f"No such command {args[0]!r}. Did you mean {close[0]!r}?", ctx)
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in NOUNS and cmd_name not in ALONE:
             return None
@@ -57,6 +67,7 @@ class Root(click.Group):
 @click.option("--server", metavar="URL", help="A Covey elsewhere: https://HOST:PORT. [COVEY_SERVER]")
 @click.option("--token-file", metavar="FILE", help="File with the token to show it. [COVEY_TOKEN_FILE]")
 @click.option("--ca", metavar="FILE", help="Copy of its ca.pem, which alone is trusted. [COVEY_CA]")
+@click.version_option(__version__, prog_name="covey", message="%(prog)s %(version)s", help="Show its version and exit.")
 @click.pass_context
 def covey(context: click.Context, /, **options: str | None) -> None:
     """A handful of Linux machines as one virtual-server cluster.

@@ -17,7 +17,7 @@ from covey.cli.verbs import Verb
 @click.option("--json", "as_json", is_flag=True, help="The whole object as JSON.")
 @click.pass_obj
 def command(session: Session, /, as_json: bool) -> int:
-    """Whether all is well, and if not, what to do. Exits with 4 when something is wrong."""
+    """Whether all is well, and if not, what to do. Exits with 4 when there is an error; warnings alone are 0."""
     status = session.client.get("status")
     findings = status["findings"]
     if as_json:

@@ -87,7 +87,7 @@ def parse_server(text: str) -> tuple[str, int]:
     """Host and port of https://host:port. Raises BadInput."""
     from urllib.parse import urlsplit
 
-    wrong = BadInput(f"{text[:80]!r} is not an address of a server", "COVEY_SERVER", f"write it like https://n1:{DEFAULT_PORT}")
+    wrong = BadInput(f"{text[:80]!r} is not an address of a server", "server", f"write it like https://n1:{DEFAULT_PORT}")
     try:
         url = urlsplit(text)
         port = url.port or DEFAULT_PORT

@@ -162,6 +162,11 @@ class Engine:
             runner.job.cancelled_by, Refused("it was too far already to be taken back", job, f"let it end: covey job watch {id}")
         )
 
+    @property
+    def last(self) -> int:
+        """The number of the latest job; 0 before that is known."""
+        return self._next - 1
+
     def blocked(self, id: int) -> Blocked | None:
         """What a queued job waits for, if it is known."""
         return self._blocked.get(id)

@@ -18,7 +18,7 @@ from covey.service.access import Principal, check_allowed
 from covey.service.documents import Document, at
 from covey.service.inside import Inside
 from covey.service.submit import Options, Submissions
-from covey.service.verify import ERROR, WARNING, Finding, Verdict, verify
+from covey.service.verify import ERROR, WARNING, Finding, Verdict, verify, way_to_a_silent_node
 
 INVENTORY_LIMIT_S = 60.0
 Line = dict[str, Any]
@@ -31,7 +31,7 @@ async def verify_now(inside: Inside) -> tuple[Verdict, float]:
     started = inside.clock.monotonic()
     nodes = list(before.collections["node"])
     inventories = await asyncio.gather(*(_inventory(inside, node) for node in nodes))
-    verdict = verify(before, inside.view, dict(zip(nodes, inventories, strict=True)))
+    verdict = verify(before, inside.view, dict(zip(nodes, inventories, strict=True)), inside.engine.last)
     return verdict, inside.clock.monotonic() - started
 
 
@@ -160,7 +160,7 @@ def _of_nodes(view: ClusterView) -> Iterator[Line]:
                 node,
                 "its agent does not answer; guests run on",
                 0.0,
-                f"see whether Covey runs on {node.name}, and its log",
+                way_to_a_silent_node(view, node),
             )
             continue
         for problem in told.problems:

@@ -62,6 +62,7 @@ class _Work:
     before: ClusterView
     after: ClusterView
     busy: frozenset[str]
+    last_job: int
     findings: list[Finding] = field(default_factory=list)
     checks: int = 0
 
@@ -77,16 +78,25 @@ class _Work:
     ) -> None:
         self.findings.append(Finding(f"{name}:{key}", severity, str(object), name, what, why, fix, request))
 
+    def orphan(self, key: str, object: str, name: str, what: str, why: str, job: str, request: Request) -> None:
+        """What no record names can be removed, unless a job made it that is still to come: then the records are what is wrong."""
+        if job.isdigit() and int(job) > self.last_job:
+            why = f"made by job {job}, and the latest here is {self.last_job}: is the store an older copy of the true one?"
+            self.find(key, ERROR, object, name, what, why, "bring back the true store; --fix leaves this alone")
+        else:
+            self.find(key, WARNING, object, name, what, f"made by job {job}" if job else why, AND_FIX, request)
+
     def check(self) -> None:
         self.checks += 1
 
 
 AND_FIX = "covey cluster verify --fix"
+NO_TAG = "it carries no job's tag"
 
 
-def verify(before: ClusterView, after: ClusterView, inventories: Mapping[str, Inventory | None]) -> Verdict:
-    """`inventories` by node id, None where the agent gave no answer."""
-    work = _Work(before, after, _busy(before) | _busy(after))
+def verify(before: ClusterView, after: ClusterView, inventories: Mapping[str, Inventory | None], last_job: int) -> Verdict:
+    """`inventories` by node id, None where the agent gave no answer; `last_job` is the number of the latest job."""
+    work = _Work(before, after, _busy(before) | _busy(after), last_job)
     for node in sorted(after.all("node", Node), key=lambda node: node.name):
         if node.id in inventories:
             _check_node(work, node, inventories[node.id])
@@ -109,6 +119,14 @@ def _busy(view: ClusterView) -> frozenset[str]:
     return frozenset(names)
 
 
+def way_to_a_silent_node(view: ClusterView, node: Node) -> str:
+    """What a person does about it. An agent whose file of its identity was lost or replaced answers under another one."""
+    strangers = [id for id in view.telemetry if view.find("node", id) is None]
+    if strangers:
+        return f"an agent answers there that is no node: {strangers[0]}. Was agent/node-id lost? Write {node.id} into it, then restart Covey"
+    return f"see whether Covey runs on {node.name}, and its log"
+
+
 def _check_node(work: _Work, node: Node, inventory: Inventory | None) -> None:
     work.check()
     if inventory is None:
@@ -119,7 +137,7 @@ def _check_node(work: _Work, node: Node, inventory: Inventory | None) -> None:
             "agent-silent",
             "its agent does not answer",
             "nothing there can be looked at or changed; guests run on",
-            f"see whether Covey runs on {node.name}, and its log",
+            way_to_a_silent_node(work.after, node),
         )
         return
     for number, text in enumerate(inventory.problems):
@@ -167,15 +185,13 @@ def _check_volumes(work: _Work, node: Node, inventory: Inventory) -> None:
     for volume in inventory.volumes:
         work.check()
         if volume.id not in owned and work.is_settled("volume", volume.id):
-            made_by = f"made by job {volume.job}" if volume.job else "it carries no job's tag"
-            work.find(
+            work.orphan(
                 f"{node.name}:{volume.id}",
-                WARNING,
                 f"volume {node.name}:{volume.place.path}/{volume.id}",
                 "orphan-volume",
                 f"{humane_size(volume.used)} that no record names",
-                made_by,
-                AND_FIX,
+                NO_TAG,
+                volume.job,
                 RemoveOrphanVolume(node=node.name, volume=Volume(volume.id, volume.place, volume.format, volume.size)),
             )
 
@@ -229,9 +245,9 @@ def _check_domains(work: _Work, node: Node, inventory: Inventory) -> None:
             domain = found.get(id)
             name = "orphan-domain" if domain else "orphan-seed"
             what = f"a {domain.state} domain that no record names" if domain else "a cloud-init seed that no record names"
-            why = f"made by job {domain.job}" if domain and domain.job else "left by a job that was cut short"
+            why, job = "left by a job that was cut short", domain.job if domain else ""
             request = RemoveOrphanDomain(node=node.name, domain=id)
-            work.find(f"{node.name}:{id}", WARNING, f"domain {node.name}:{id}", name, what, why, AND_FIX, request)
+            work.orphan(f"{node.name}:{id}", f"domain {node.name}:{id}", name, what, why, job, request)
 
 
 def _check_place(work: _Work, node: Node, id: str, domain: FoundDomain | None) -> None:
@@ -331,18 +347,9 @@ def _check_images(work: _Work, node: Node, inventory: Inventory) -> None:
     for id, job in found.items():
         work.check()
         if not (work.before.find("image", id) or work.after.find("image", id)) and work.is_settled("image", id):
-            why = f"made by job {job}" if job else "it carries no job's tag"
             request = RemoveOrphanImage(node=node.name, image=id)
-            work.find(
-                f"{node.name}:{id}",
-                WARNING,
-                f"image {node.name}:{id}",
-                "orphan-image",
-                "a file that no record names",
-                why,
-                AND_FIX,
-                request,
-            )
+            what = "a file that no record names"
+            work.orphan(f"{node.name}:{id}", f"image {node.name}:{id}", "orphan-image", what, NO_TAG, job, request)
 
 
 def _check_networks(work: _Work, node: Node, inventory: Inventory) -> None:

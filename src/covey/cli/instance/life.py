@@ -65,7 +65,7 @@ def stop(session: Session, /, name: str | None, filter: str, now: bool, timeout:
 def reboot(
     session: Session, /, name: str | None, filter: str, now: bool, timeout: float | None, wait: str | None, manner: Manner
 ) -> int:
-    """Stop it and start it anew, with all that was changed for its next start."""
+    """Stop it and start it anew, with what was changed meanwhile."""
     body = {**_graceful(now, timeout), **_waiting(wait)}
     return on_instances(session, name, filter, manner, lambda one: to_instance("POST", one, "reboot", body=body))
 

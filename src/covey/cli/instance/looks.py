@@ -11,7 +11,7 @@ import click
 from covey.cli.instance.noun import command
 from covey.cli.lists import names_of, show_json, show_list
 from covey.cli.session import Session
-from covey.cli.text import NONE, Column, plain, plural, say, since, size, sized, spoken_size, timed, when
+from covey.cli.text import NONE, Column, as_text, plain, plural, say, since, size, sized, spoken_size, timed, when
 from covey.cli.verbs import Look, lists, named
 
 _AMISS = ("crashed", "missing", "paused")
@@ -38,7 +38,7 @@ COLUMNS = (
     Column("notes", ("notes",), lambda item, now: item["notes"] or NONE),
     plain("machine"),
     plain("generation", right=True),
-    plain("pid", right=True),
+    Column("pid", ("pid",), lambda item, now: as_text(item["pid"] or None), right=True),  # not 0: `kill 0` ends its caller
     plain("crashes", right=True),
     Column("networks", ("nics",), lambda item, now: ",".join(nic["network"] for nic in item["nics"]) or NONE),
     Column("mac", ("nics",), lambda item, now: ",".join(nic["mac"] for nic in item["nics"]) or NONE),
@@ -103,7 +103,9 @@ def _sentences(instance: dict[str, Any], now: float) -> Iterator[str]:
     if instance["remark"]:
         yield f"  Remark: {instance['remark']}"
     yield f"  If {node} dies: {_when_its_node_dies(instance)}"
-    if instance["desired"] == "running":
+    if instance["gave_up"]:
+        yield f"  It stays down, as it crashed too often: covey instance console {name} --log, then: covey instance start {name}"
+    elif instance["desired"] == "running":
         yield f"  If it crashes: started again on {node}, by itself."
     else:
         yield f"  It stays stopped{_by(instance)}: covey instance start {name}"
@@ -131,7 +133,7 @@ def _state(instance: dict[str, Any], now: float) -> str:
         state += f" since {when(moment)} ({since(moment, now)})"
     if instance["state"] != "running":
         reason = {"guest": "shut down from within", "covey": "stopped by order"}.get(instance["reason"], instance["reason"])
-        return f"{state}; {reason}" if reason else state
+        return f"{state}; {reason}" if reason not in ("", instance["state"]) else state
     guest = "the guest is ready" if instance["ready"] else "the guest has not reported ready"
     if instance["ready_status"] not in ("", "ready", "done"):
         guest += f" ({instance['ready_status']})"

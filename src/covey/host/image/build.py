@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import re
+import shlex
 import shutil
 import stat
 import uuid
@@ -57,6 +58,11 @@ find "$1" -xdev \\( -name '*.dpkg-old' -o -name '*.dpkg-dist' \\) -delete
 rm -f "$1"/var/lib/dbus/machine-id
 : > "$1/etc/machine-id"
 ln -sf ../run/systemd/resolve/stub-resolv.conf "$1/etc/resolv.conf"
+"""
+# What a script leaves running ends with it (pid_namespaces(7)): mmdebstrap would wait for it.
+_HOOK = """\
+#!/bin/sh
+exec unshare --pid --fork --kill-child {script} "$1"
 """
 
 
@@ -144,9 +150,10 @@ def _lay_out(work: Build) -> None:
 def _scripts(work: Build) -> dict[str, str]:
     """Scripts by file name; those that begin with `hook` run in the order of their names."""
     own = {"prepare": _PREPARE, "hook-000": _CONFIGURE, "hook-999": _SEAL}
-    texts = {name: text.replace("{build}", str(work.directory)) for name, text in own.items()}
+    texts = {name: text.replace("{build}", shlex.quote(str(work.directory))) for name, text in own.items()}
     for number, text in enumerate(work.recipe.hooks, start=1):
-        texts[f"hook-{number:03d}"] = text if text.startswith("#!") else f"#!/bin/sh -e\n{text}\n"
+        texts[f"own-{number:03d}"] = text if text.startswith("#!") else f"#!/bin/sh -e\n{text}\n"
+        texts[f"hook-{number:03d}"] = _HOOK.replace("{script}", shlex.quote(str(work.directory / f"own-{number:03d}")))
     return texts
 
 

@@ -27,6 +27,7 @@ from covey.host.image.protocol import Progress
 from covey.host.threads import in_thread
 
 PIECE = 2**20  # bytes
+SPARED = 2**31  # bytes that stay free on the disk of images, or 5 % of a small one
 ATTEMPTS = 5  # in a row that bring nothing, once something has come
 TIMES = httpx2.Timeout(60, connect=20)  # seconds of silence
 REDIRECTS = 5
@@ -70,7 +71,7 @@ def _copy(source: Path, new: Path, progress: Progress, stop: threading.Event) ->
     before = _regular(source)
     check_room(new.parent, before.st_blocks * 512)
     digest = hashlib.sha256()
-    with source.open("rb") as old, new.open("wb") as file, told_apart(new.parent, "an image"):
+    with source.open("rb") as old, _opened(new, fresh=True) as file, told_apart(new.parent, "an image"):
         shared = _share(old, file)
         done = 0
         while piece := _read(old, source):
@@ -78,6 +79,7 @@ def _copy(source: Path, new: Path, progress: Progress, stop: threading.Event) ->
                 raise Refused("the copy was cancelled", source)
             digest.update(piece)
             if not shared:
+                check_room(new.parent, 0)  # others write, too
                 _write_sparsely(file, piece)
             done += len(piece)
             progress("copying", done, before.st_size)
@@ -90,6 +92,13 @@ def _copy(source: Path, new: Path, progress: Progress, stop: threading.Event) ->
         Refused("the file changed while it was copied", source, "repeat when it is at rest"),
     )
     return digest.hexdigest()
+
+
+def _opened(new: Path, fresh: bool) -> BinaryIO:
+    """A file in the making, which nobody else may read."""
+    file = new.open("wb" if fresh else "r+b")
+    os.fchmod(file.fileno(), 0o600)
+    return file
 
 
 def _read(file: BinaryIO, source: Path) -> bytes:
@@ -218,11 +227,12 @@ def _continues_at(answer: httpx2.Response, start: int) -> int:
 
 
 async def _receive(answer: httpx2.Response, new: Path, start: int, total: int, progress: Progress) -> None:
-    with told_apart(new.parent, "an image"), new.open("r+b" if start else "wb") as file:
+    with told_apart(new.parent, "an image"), _opened(new, fresh=not start) as file:
         file.truncate(start)
         file.seek(start)
         done = start
         async for piece in answer.aiter_raw(PIECE):
+            check_room(new.parent, len(piece))  # a server may send more than it announced, or without end
             await in_thread(file.write, piece)
             done += len(piece)
             progress("downloading", done, total)
@@ -259,14 +269,16 @@ def _digest(path: Path) -> str:
 
 
 def check_room(directory: Path, needed: int) -> None:
-    """Raises NoSpace when fewer than `needed` bytes are free."""
+    """Raises NoSpace when fewer than `needed` bytes are free beyond what is spared: the disk is often that of the store and of guests,
+    which would be paused."""
     status = os.statvfs(directory)
     free = status.f_bavail * status.f_frsize
+    spared = min(SPARED, status.f_blocks * status.f_frsize // 20)
     check(
-        needed <= free,
+        needed <= free - spared,
         NoSpace(
-            f"no space for an image: {humane_size(needed)} needed, {humane_size(free)} free, "
-            f"{humane_size(needed - free)} missing",
+            f"no space for an image: {humane_size(needed)} needed, {humane_size(free)} free of which {humane_size(spared)} must stay so, "
+            f"{humane_size(needed + spared - free)} missing",
             directory,
             "remove images that are not used, or enlarge the file system",
         ),
