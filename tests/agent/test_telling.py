@@ -28,6 +28,7 @@ from covey.model.order import Charge, Message, Order, Progress, Telling
 from covey.model.pool import Place, Space
 from covey.model.steps.disk import EnsureVolume
 from covey.model.steps.node import EnsureAnswer
+from covey.model.steps.pool import EnsurePool
 from covey.store.feed import Feed
 from covey.store.memory import MemoryData, MemoryStore
 from covey.store.protocol import Delete, Put
@@ -72,7 +73,12 @@ async def test_readings_at_the_same_time_are_all_whole_and_told_in_the_order_in_
     thermometer = Thermometer(host, told.append, virtual_clock(), ABOUT)
     thermometer.look_after(Charge({POOL.id: POOL.place}, ()))
     step = EnsureVolume(node=N1, volume=a_volume(), image="")
-    await asyncio.gather(thermometer.tell(), thermometer.tell_room(step), thermometer.tell(), thermometer.tell_room(step))
+    await asyncio.gather(
+        thermometer.tell(),
+        thermometer.tell_room(step, undone=False),
+        thermometer.tell(),
+        thermometer.tell_room(step, undone=False),
+    )
     assert spaces(told) == [1, 2, 3, 4]
 
 
@@ -145,3 +151,16 @@ class _Clock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+@in_virtual_time
+async def test_a_pool_that_was_taken_back_is_told_of_no_more() -> None:
+    told: list[Message] = []
+    host, _ = a_machine()
+    thermometer = Thermometer(host, told.append, virtual_clock(), ABOUT)
+    step = EnsurePool(node=N1, pool=POOL.id, place=POOL.place)
+    await thermometer.tell_room(step, undone=False)
+    await thermometer.tell_room(step, undone=True)
+    first, last = (message.telemetry for message in told if isinstance(message, Telling))
+    assert POOL.id in {*first.pools, *(problem.partition(" ")[0] for problem in first.problems)} or first.problems
+    assert (last.pools, last.problems) == ({}, ())

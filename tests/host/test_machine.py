@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 from covey.base.errors import Unavailable
-from covey.host.machine import FakeMachine, HostMachine, Machine, Ticks, busy_percent, count_online, parse_cpu_model, parse_ticks
+from covey.host.machine import (
+    FakeMachine,
+    HostMachine,
+    Machine,
+    Ticks,
+    busy_percent,
+    count_online,
+    parse_cpu_model,
+    parse_resolvers,
+    parse_ticks,
+)
 
 RECORDED = {
     "proc/meminfo": "MemTotal:       16303428 kB\nMemFree:          812340 kB\nMemAvailable:    9001216 kB\n",
@@ -116,3 +126,16 @@ def test_a_fake_machine_says_what_a_real_one_said(machine: Machine) -> None:
     fake: Machine = FakeMachine(machine.facts(), machine.load())
     assert fake.facts() == machine.facts()
     assert fake.load().load1 == 1.25
+
+
+@pytest.mark.parametrize(
+    ("text", "servers"),
+    [
+        ("nameserver 192.0.2.1\nnameserver 192.0.2.2\n", ("192.0.2.1", "192.0.2.2")),
+        ("# nameserver 192.0.2.9\nsearch example.org\noptions edns0\n", ()),
+        ("nameserver 127.0.0.53\n", ()),
+        ("nameserver 2001:db8::1\nnameserver\nnameserver nonsense\n", ()),
+    ],
+)
+def test_only_name_servers_that_guests_can_ask_are_told(text: str, servers: tuple[str, ...]) -> None:
+    assert parse_resolvers(text) == servers

@@ -359,3 +359,14 @@ def test_what_is_being_made_is_removed_only_once_no_job_is_at_work_on_it() -> No
         of(a_cluster(instances=[web], extra=[making]), RemoveInstance(instance="web1"))
     assert "job cancel 7" in refused.value.hint
     assert of(a_cluster(instances=[web]), RemoveInstance(instance="web1")).steps
+
+
+def test_waiting_for_a_guest_that_runs_but_has_not_said_that_it_is_ready_does_wait() -> None:
+    web = an_instance("web1")
+    view = a_cluster(instances=[web], extra=[an_observed(web)])
+    made = of(view, StartInstance(instance="web1", wait_ready=True))
+    assert made.awaits is not None
+    assert made.awaits.generation == web.generation
+    assert not made.begin
+    ready = a_cluster(instances=[web], extra=[an_observed(web, ready_generation=web.generation)])
+    assert of(ready, StartInstance(instance="web1", wait_ready=True)).awaits is None

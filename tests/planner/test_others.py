@@ -42,6 +42,7 @@ from tests.kit.builders import (
     an_id,
     an_image,
     an_instance,
+    an_observed,
 )
 from tests.planner.test_instance import kinds, of, written
 
@@ -265,3 +266,22 @@ def test_a_volume_that_a_job_is_making_is_no_orphan() -> None:
 def test_a_network_is_repaired_on_every_node() -> None:
     assert kinds(of(a_cluster(nodes=2), RepairNetwork(network="lan"))) == ["network"] * 2
     assert a_network().name == "lan"
+
+
+def test_the_disk_that_a_guest_runs_from_is_not_taken_from_it() -> None:
+    with pytest.raises(Refused, match="runs from this disk"):
+        of(a_cluster(instances=[WEB], extra=[an_observed(WEB)]), RemoveDisk(instance="web1", disk=WEB.disks[0].index))
+    assert of(
+        a_cluster(instances=[WEB], extra=[an_observed(WEB, "stopped")]), RemoveDisk(instance="web1", disk=WEB.disks[0].index)
+    ).steps
+
+
+def test_guests_behind_nat_are_told_the_name_servers_of_their_node() -> None:
+    node = a_node()
+    view = a_cluster().with_telemetry(node.id, replace(a_telemetry(), resolvers=("192.0.2.1",)))
+    told = of(view, AddNetwork(name="dmz", subnet="10.78.0.0/24"))
+    assert "192.0.2.1" in " ".join(told.reasons)
+    own = of(view, AddNetwork(name="dmz", subnet="10.78.0.0/24", dns=("192.0.2.2",)))
+    assert "192.0.2.1" not in " ".join(own.reasons)
+    routed = of(view, AddNetwork(name="dmz", subnet="10.78.0.0/24", nat=False))
+    assert "no name server" in " ".join(routed.reasons)

@@ -100,9 +100,9 @@ class Agent:
         else:
             self._stream.put_nowait(message)
 
-    async def _settled(self, step: Step) -> None:
+    async def _settled(self, step: Step, undone: bool) -> None:
         """What a step changed is told before its outcome: the leader then never decides on a state from before it."""
-        await self._thermometer.tell_room(step)
+        await self._thermometer.tell_room(step, undone)
         if step.object.startswith("instance/"):
             await self._observer.look_at(step.object.removeprefix("instance/"))
 

@@ -138,10 +138,11 @@ class Thermometer:
     async def tell(self, guests: bool = True) -> None:
         self._emit(Telling(await self.read(guests)))
 
-    async def tell_room(self, step: Step) -> None:
+    async def tell_room(self, step: Step, undone: bool) -> None:
         """After a step on a volume: its pool's room, before the outcome frees the claim on it. A new pool's room is told from now on."""
         if isinstance(step, EnsurePool):
-            self._charge = replace(self._charge, pools={**self._charge.pools, step.pool: step.place})
+            others = {pool: place for pool, place in self._charge.pools.items() if pool != step.pool}
+            self._charge = replace(self._charge, pools=others if undone else {**others, step.pool: step.place})
         if step.object.startswith(("volume/", "pool/")):
             await self.tell(guests=False)
 
@@ -161,6 +162,7 @@ class Thermometer:
             hostname=facts.hostname,
             boot_id=facts.boot_id,
             kernel=facts.kernel,
+            resolvers=facts.resolvers,
             cpus=facts.cpus,
             memory=facts.memory,
             memory_free=load.memory_free,

@@ -57,7 +57,7 @@ class Tasks:
         session: str,
         epochs: EpochFile,
         emit: Callable[[Message], None],
-        settled: Callable[[Step], Awaitable[None]] | None = None,
+        settled: Callable[[Step, bool], Awaitable[None]] | None = None,
     ) -> None:
         import covey.agent.steps  # noqa: F401  (its modules register the handlers)
 
@@ -149,7 +149,7 @@ class Tasks:
                 work = Work(self._host, order.job, self._progress(order.task), order.secrets)
                 result: dict[str, Any] = await handler(work, order.step) or {}
             if self._settled:
-                await self._settled(order.step)
+                await self._settled(order.step, order.undo)
             return Outcome(order.task, result, None)
         except CoveyError as error:
             log.info("step failed", kind=order.step.kind, undo=order.undo, error=str(error))

@@ -4,6 +4,7 @@ Reading is quick and never waits for a disk: no thread is needed."""
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +14,9 @@ from covey.model.machine import Facts, Load
 
 # The names under which /proc/cpuinfo gives the model: x86, then POWER, then ARM boards; other ARM machines give none.
 _MODEL_KEYS = ("model name", "cpu", "Hardware", "Model")
+
+
+RESOLVER_FILES = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,10 @@ class FakeMachine:
 class HostMachine:
     """This machine, or the one whose /proc and /sys are recorded under other folders."""
 
-    def __init__(self, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> None:
+    def __init__(
+        self, proc: Path = Path("/proc"), sys: Path = Path("/sys"), resolvers: tuple[Path, ...] = RESOLVER_FILES
+    ) -> None:
+        self._resolver_files = resolvers
         self._proc = proc
         self._sys = sys
         self._before = Ticks(busy=0, total=0)
@@ -63,7 +70,15 @@ class HostMachine:
             hostname=self._proc_text("sys/kernel/hostname").strip(),
             kernel=self._proc_text("sys/kernel/osrelease").strip(),
             cpu_model=parse_cpu_model(self._proc_text("cpuinfo")),
+            resolvers=parse_resolvers(self._resolver_text()),
         )
+
+    def _resolver_text(self) -> str:
+        """systemd-resolved keeps the real servers apart from the stub on the loopback that resolv.conf names then."""
+        for path in self._resolver_files:
+            if path.exists():
+                return _read(path)
+        return ""
 
     def load(self) -> Load:
         now = parse_ticks(self._proc_text("stat"))
@@ -128,3 +143,16 @@ def busy_percent(before: Ticks, now: Ticks) -> float:
     if passed <= 0:
         return 0.0
     return round(min(100.0, max(0.0, 100 * (now.busy - before.busy) / passed)), 1)
+
+
+def parse_resolvers(text: str) -> tuple[str, ...]:
+    """The IPv4 name servers of a resolv.conf(5) that guests could ask as well: none of the loopback's."""
+    servers = [words[1] for line in text.splitlines() if (words := line.split())[:1] == ["nameserver"] and len(words) > 1]
+    return tuple(server for server in servers if _is_for_guests(server))
+
+
+def _is_for_guests(server: str) -> bool:
+    try:
+        return not ipaddress.IPv4Address(server).is_loopback
+    except ValueError:
+        return False  # IPv6, which guests do not have

@@ -15,6 +15,7 @@ class Facts:
     hostname: str
     kernel: str  # its release, such as 6.1.0-50-amd64
     cpu_model: str  # "" where the processor does not say
+    resolvers: tuple[str, ...] = ()  # name servers that others than this machine itself can ask, too
 
 
 @dataclass(frozen=True, slots=True)

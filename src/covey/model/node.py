@@ -45,6 +45,7 @@ class Telemetry:
     load1: float = 0.0
     cpu_percent: float = 0.0
     uptime_s: float = 0.0
+    resolvers: tuple[str, ...] = ()  # name servers, not of the loopback
     kinds: tuple[str, ...] = ()
     pools: dict[str, Space] = field(default_factory=dict)
     instances: dict[str, InstanceUse] = field(default_factory=dict)

@@ -99,6 +99,13 @@ def remove(view: ClusterView, request: RemoveDisk) -> Plan:
     instance = view.instance(request.instance)
     check_settled(instance)
     disk = _disk(instance, request.disk)
+    boots_from_it = disk.index == min(other.index for other in instance.disks)
+    check(
+        not boots_from_it or view.observed(instance.id).state not in ("running", "paused"),
+        Refused(
+            "the guest runs from this disk", f"disk {instance.name}/{disk.index}", f"first: covey instance stop {instance.name}"
+        ),
+    )
     after = replace(instance, disks=tuple(d for d in instance.disks if d.index != disk.index))
     return Plan(
         f"remove disk {disk.index} of {humane_size(disk.size)} from {instance}",

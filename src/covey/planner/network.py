@@ -24,7 +24,7 @@ def add(view: ClusterView, request: AddNetwork) -> Plan:
         not view.named("network", request.name),
         Refused("the name is taken", f"network {request.name}", "see: covey network list"),
     )
-    network = _resolve(request)
+    network = _resolve(request, _name_servers(view, request))
     subnet = ipaddress.IPv4Network(network.subnet)
     for other in view.all("network", Network):
         check(
@@ -44,12 +44,23 @@ def add(view: ClusterView, request: AddNetwork) -> Plan:
         f"make network {network.name}: {network.subnet} on bridge {network.bridge}",
         tuple(EnsureNetwork(node=node.id, network=network) for node in nodes),
         Uses(exclusive=(f"network/{network.id}", f"bridge/{network.bridge}", "subnets/all")),
-        reasons=(f"guests get {network.pool[0]} to {network.pool[1]}, gateway {network.gateway}",),
+        reasons=(
+            f"guests get {network.pool[0]} to {network.pool[1]}, gateway {network.gateway}",
+            f"guests ask {named(network.dns)} for names" if network.dns else "guests are told no name server: --dns names one",
+        ),
         success=(put(network),),
     )
 
 
-def _resolve(request: AddNetwork) -> Network:
+def _name_servers(view: ClusterView, request: AddNetwork) -> tuple[str, ...]:
+    """Those asked for; else, for guests that reach the outside through a node, the ones that the nodes use themselves."""
+    if request.dns or not request.nat:
+        return request.dns
+    known = [server for node in sorted(view.telemetry) for server in view.telemetry[node].resolvers]
+    return tuple(dict.fromkeys(known))[:3]
+
+
+def _resolve(request: AddNetwork, dns: tuple[str, ...]) -> Network:
     """The record with every choice made. Raises BadInput when the pool would be empty."""
     subnet = ipaddress.IPv4Network(request.subnet)
     first_host, last_host = subnet.network_address + 1, subnet.broadcast_address - 1
@@ -76,7 +87,7 @@ def _resolve(request: AddNetwork) -> Network:
         str(gateway),
         (str(first), str(last)),
         request.nat,
-        request.dns,
+        dns,
         request.now,
     )
 

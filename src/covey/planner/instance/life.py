@@ -40,7 +40,10 @@ def start(view: ClusterView, request: StartInstance) -> Plan:
     check_settled(instance)
     observed = view.observed(instance.id)
     if observed.state == "running" and instance.desired == "running":
-        return nothing(f"{instance} runs already")
+        if not request.wait_ready or observed.ready_generation >= instance.generation:
+            return nothing(f"{instance} runs already")
+        _, run = running(view, instance, "")
+        return Plan(f"wait for {instance}, which runs already", (run,), uses_of(instance), awaits=await_ready(view, instance))
     if instance.desired != "running":  # what should run is counted already
         check_memory(view, view.node_by_id(instance.node), instance.memory, instance)
     after, run = running(view, instance, "")
