@@ -1,4 +1,5 @@
-"""How fast reads are: 1,000 and 5,000 instances in full through the API, the same unchanged (ETag), and the command line's own time.
+"""How fast reads are: 1,000 and 5,000 instances in full through the API, the same after one change, the first ever (nothing is encoded
+yet), the same unchanged (ETag), and the command line's own time.
 
 The floors: `floor_json_1000_ms` is json.dumps of the same 1,000 objects, `floor_python_s` an interpreter that starts and ends.
 """
@@ -24,9 +25,12 @@ async def main() -> None:
         try:
             up.covey("cluster", "init", "bench")
             await creates(up.state, 0, 1000)
+            cold = await first_list(up.state)
             body, list_1000 = await full_lists(up.state)
             figures = {
                 "list_1000_p50_ms": 1000 * list_1000,
+                "list_1000_changed_p50_ms": 1000 * await changed_lists(up.state),
+                "list_1000_first_ms": 1000 * cold,
                 "unchanged_p50_ms": 1000 * await unchanged(up.state),
                 "cli_list_1000_s": percentile([once([str(COVEY), "instance", "list"], up.environment) for _ in range(9)]),
                 "cli_help_s": percentile([once([str(COVEY), "--help"], up.environment) for _ in range(9)]),
@@ -51,6 +55,27 @@ async def full_lists(state: Path) -> tuple[bytes, float]:
             taken.append(time.monotonic() - begun)
             assert status == 200
     return body, percentile(taken)
+
+
+async def first_list(state: Path) -> float:
+    """Seconds of the first list: every object is encoded for it."""
+    async with connections(state, 1) as (http,):
+        begun = time.monotonic()
+        await http.ask("GET", "/v1/instances")
+        return time.monotonic() - begun
+
+
+async def changed_lists(state: Path) -> float:
+    """Median seconds of a list of which one instance has changed since the last."""
+    taken = []
+    async with connections(state, 1) as (http,):
+        for number in range(10):
+            job = await http.json("PATCH", "/v1/instances/i0", {"notes": f"change {number}"})
+            await http.json("GET", f"/v1/jobs/{job['id']}?wait_s=10")
+            begun = time.monotonic()
+            await http.ask("GET", "/v1/instances")
+            taken.append(time.monotonic() - begun)
+    return percentile(taken)
 
 
 async def unchanged(state: Path) -> float:
