@@ -27,6 +27,7 @@ from covey.model.node import Telemetry
 from covey.model.order import Epoch, Inventory, Outcome, Progress
 from covey.model.pool import Pool, Space
 from covey.model.step import Step, step_kinds
+from covey.model.steps.instance import EnsureRunning
 from covey.model.token import Token
 from covey.planner import plan
 from covey.service.access import digest_of
@@ -81,7 +82,7 @@ class WillingNodes:
             self.begun.set()
             await self.go.wait()
         error = None if undo else self.errors.get(step.kind)
-        return Outcome(id, dict(_RESULTS.get(step.kind, {})), error.to_json() if error else None, "done\n")
+        return Outcome(id, dict(_result(step)), error.to_json() if error else None, "done\n")
 
     def acknowledge(self, node: str, task: str) -> None:
         pass
@@ -113,6 +114,11 @@ _RESULTS: Mapping[str, dict[str, Any]] = {
     "asked-to-stop@1": {"stopped": True},
     "stopped@1": {"cut": False},
 }
+
+
+def _result(step: Step) -> dict[str, Any]:
+    """What a willing node returns: a guest runs as the generation that was ordered."""
+    return {**_RESULTS.get(step.kind, {}), **({"generation": step.generation} if isinstance(step, EnsureRunning) else {})}
 
 
 @dataclass

@@ -58,7 +58,8 @@ def _check_lasting(view: ClusterView, plan: Plan) -> None:
         record, _ = view.held(write.key)
         if isinstance(record, Instance) and write.record is not None:
             assert write.fields
-            assert not {"desired", "desired_by", "generation"}.intersection(write.fields)
+            assert not {"desired", "desired_by"}.intersection(write.fields)
+            assert "generation" not in write.fields or "generation" in write.results, "only its node knows what runs"
 
 
 def _check_repair(plan: Plan) -> None:

@@ -15,6 +15,13 @@ async def ensure_defined(host: Host, domain: Domain, job: str) -> None:
     await host.hypervisor.ensure_defined(domain, attachments, job)
 
 
+async def ensure_running(host: Host, instance: str, generation: int) -> tuple[int, int]:
+    """The domain runs: its pid, and the generation of its run, which is an older one when it ran already."""
+    pid = await host.hypervisor.ensure_running(instance, generation)
+    found = await host.hypervisor.domain(instance)
+    return pid, found.generation if found else generation
+
+
 async def take_back_seed(host: Host, instance: str, job: str) -> None:
     """Remove a seed unless a domain of another job stands on it: then it was there before the job that is taken back."""
     found = await host.hypervisor.domain(instance)

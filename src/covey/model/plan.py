@@ -116,11 +116,11 @@ def put(record: Any, **results: ResultOf) -> Write:
     return Write(records.key_of(record), codec.encode(record), results)
 
 
-def change(record: Any, *fields: str) -> Write:
-    """Give these fields of a record that exists the values that they have in `record`."""
+def change(record: Any, *fields: str, **results: ResultOf) -> Write:
+    """Give these fields of a record that exists the values that they have in `record`, or that steps returned."""
     from covey.model import record as records
 
-    return Write(records.key_of(record), codec.encode(record), fields=fields)
+    return Write(records.key_of(record), codec.encode(record), results, (*fields, *results))
 
 
 def delete(record: Any) -> Write:

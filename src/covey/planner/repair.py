@@ -17,7 +17,7 @@ from covey.model.steps.image import EnsureImageAbsent
 from covey.model.steps.instance import EnsureInstanceAbsent, EnsureStopped
 from covey.model.steps.network import EnsureNetwork
 from covey.model.view import ClusterView
-from covey.planner.instance.parts import check_settled, presence, running, stopping, uses_of
+from covey.planner.instance.parts import as_it_runs, check_settled, presence, running, stopping, uses_of
 from covey.planner.registry import plans
 
 
@@ -70,7 +70,9 @@ def repair_instance(view: ClusterView, request: RepairInstance) -> Plan:
     steps: tuple[Step, ...] = presence(view, instance)
     if instance.desired == "running" and state != "running":
         after, run = running(view, instance, instance.desired_by)
-        return Plan(f"repair {instance} and start it", (*steps, run), uses_of(after), begin=(put(after),))
+        steps = (*steps, run)
+        success = as_it_runs(after, steps)
+        return Plan(f"repair {instance} and start it", steps, uses_of(after), begin=(put(after),), success=success)
     if instance.desired == "stopped" and state in ("running", "paused"):
         graceful_s = view.cluster.defaults.stop_graceful_s
         steps += stopping(instance, graceful_s)

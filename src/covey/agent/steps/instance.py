@@ -37,7 +37,8 @@ async def undo_defined(work: Work, step: EnsureDefined) -> None:
 
 @carries_out(EnsureRunning)
 async def ensure_running(work: Work, step: EnsureRunning) -> Result:
-    return {"pid": await work.host.hypervisor.ensure_running(step.instance, step.generation)}
+    pid, generation = await domains.ensure_running(work.host, step.instance, step.generation)
+    return {"pid": pid, "generation": generation}
 
 
 @takes_back(EnsureRunning)

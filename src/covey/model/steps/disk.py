@@ -8,6 +8,7 @@ from covey.base.units import humane_size
 from covey.model.domain import DomainDisk
 from covey.model.pool import Volume
 from covey.model.step import FORWARD, UNDOABLE, Step
+from covey.model.steps.instance import StepOnInstance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,16 +28,11 @@ class EnsureVolume(Step, kind="volume@1", role=UNDOABLE):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnsureVolumeSize(Step, kind="volume-size@1", role=FORWARD):
+class EnsureVolumeSize(StepOnInstance, kind="volume-size@1", role=FORWARD):
     """The volume has at least its size. Never shrinks. While the instance runs, QEMU holds the file's lock and grows it. Returns `size`."""
 
-    instance: str
     disk: int
     volume: Volume
-
-    @property
-    def object(self) -> str:
-        return f"instance/{self.instance}"
 
     @property
     def title(self) -> str:
@@ -44,16 +40,11 @@ class EnsureVolumeSize(Step, kind="volume-size@1", role=FORWARD):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnsureGuestSeesSize(Step, kind="guest-sees-size@1", role=FORWARD):
+class EnsureGuestSeesSize(StepOnInstance, kind="guest-sees-size@1", role=FORWARD):
     """A running guest's disk shows at least `size` bytes; holds also while the guest is stopped."""
 
-    instance: str
     disk: int
     size: int
-
-    @property
-    def object(self) -> str:
-        return f"instance/{self.instance}"
 
     @property
     def title(self) -> str:
@@ -76,15 +67,10 @@ class EnsureVolumeAbsent(Step, kind="volume-absent@1", role=FORWARD):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnsureDiskAttached(Step, kind="disk-attached@1", role=UNDOABLE):
+class EnsureDiskAttached(StepOnInstance, kind="disk-attached@1", role=UNDOABLE):
     """The disk is in the domain's definition and, when the domain runs, in the guest."""
 
-    instance: str
     disk: DomainDisk
-
-    @property
-    def object(self) -> str:
-        return f"instance/{self.instance}"
 
     @property
     def title(self) -> str:
@@ -92,16 +78,11 @@ class EnsureDiskAttached(Step, kind="disk-attached@1", role=UNDOABLE):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnsureDiskDetached(Step, kind="disk-detached@1", role=FORWARD):
+class EnsureDiskDetached(StepOnInstance, kind="disk-detached@1", role=FORWARD):
     """The disk is neither in the domain's definition nor in the guest."""
 
-    instance: str
     disk: int
     timeout_s: float
-
-    @property
-    def object(self) -> str:
-        return f"instance/{self.instance}"
 
     @property
     def title(self) -> str:

@@ -10,6 +10,17 @@ from covey.model.step import FORWARD, UNDOABLE, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepOnInstance(Step):
+    """What the steps on one instance share: its id, by which its node lets one of them at it at a time."""
+
+    instance: str
+
+    @property
+    def object(self) -> str:
+        return f"instance/{self.instance}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnsureSeed(Step, kind="seed@1", role=UNDOABLE):
     """The instance's cloud-init seed is on the node. User-data is fetched by its reference `secret`, never part of the plan (P13)."""
 
@@ -41,15 +52,10 @@ class EnsureDefined(Step, kind="defined@1", role=UNDOABLE):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnsureRunning(Step, kind="running@1", role=UNDOABLE):
-    """The domain runs; unless it did already, as the start `generation`. Returns `pid`."""
+class EnsureRunning(StepOnInstance, kind="running@1", role=UNDOABLE):
+    """The domain runs; unless it did already, as the start `generation`. Returns `pid`, and the `generation` that runs."""
 
-    instance: str
     generation: int
-
-    @property
-    def object(self) -> str:
-        return f"instance/{self.instance}"
 
     @property
     def title(self) -> str:
@@ -57,17 +63,12 @@ class EnsureRunning(Step, kind="running@1", role=UNDOABLE):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnsureGeneration(Step, kind="generation@1", role=FORWARD):
+class EnsureGeneration(StepOnInstance, kind="generation@1", role=FORWARD):
     """The domain runs, and its run began as the start `generation` or later; an older run is ended first, asked over ACPI for
     `graceful_s` seconds and then cut. Returns `pid`."""
 
-    instance: str
     generation: int
     graceful_s: float
-
-    @property
-    def object(self) -> str:
-        return f"instance/{self.instance}"
 
     @property
     def title(self) -> str:
@@ -75,16 +76,11 @@ class EnsureGeneration(Step, kind="generation@1", role=FORWARD):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnsureAskedToStop(Step, kind="asked-to-stop@1", role=UNDOABLE):
+class EnsureAskedToStop(StepOnInstance, kind="asked-to-stop@1", role=UNDOABLE):
     """The domain does not run, or was asked over ACPI to shut down and still ran `graceful_s` seconds later. Taken back, a domain that
     still runs goes on as if it had not been asked. Returns `stopped`."""
 
-    instance: str
     graceful_s: float
-
-    @property
-    def object(self) -> str:
-        return f"instance/{self.instance}"
 
     @property
     def title(self) -> str:
@@ -92,14 +88,8 @@ class EnsureAskedToStop(Step, kind="asked-to-stop@1", role=UNDOABLE):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnsureStopped(Step, kind="stopped@1", role=FORWARD):
+class EnsureStopped(StepOnInstance, kind="stopped@1", role=FORWARD):
     """The domain does not run: if it does, it is cut. Returns `cut`."""
-
-    instance: str
-
-    @property
-    def object(self) -> str:
-        return f"instance/{self.instance}"
 
     @property
     def title(self) -> str:
@@ -107,14 +97,8 @@ class EnsureStopped(Step, kind="stopped@1", role=FORWARD):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnsureInstanceAbsent(Step, kind="instance-absent@1", role=FORWARD):
+class EnsureInstanceAbsent(StepOnInstance, kind="instance-absent@1", role=FORWARD):
     """Neither domain, seed nor socket of the instance is left on the node; its volumes are. Its console log is removed too."""
-
-    instance: str
-
-    @property
-    def object(self) -> str:
-        return f"instance/{self.instance}"
 
     @property
     def title(self) -> str:

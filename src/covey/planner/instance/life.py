@@ -20,6 +20,7 @@ from covey.model.steps.instance import EnsureGeneration, EnsureInstanceAbsent, E
 from covey.model.view import ClusterView
 from covey.placement.choose import check_memory
 from covey.planner.instance.parts import (
+    as_it_runs,
     await_ready,
     check_settled,
     forget_secret,
@@ -43,15 +44,23 @@ def start(view: ClusterView, request: StartInstance) -> Plan:
         if not request.wait_ready or observed.ready_generation >= instance.generation:
             return nothing(f"{instance} runs already")
         _, run = running(view, instance, "")
-        return Plan(f"wait for {instance}, which runs already", (run,), uses_of(instance), awaits=await_ready(view, instance))
+        return Plan(
+            f"wait for {instance}, which runs already",
+            (run,),
+            uses_of(instance),
+            success=as_it_runs(instance, (run,)),
+            awaits=await_ready(view, instance),
+        )
     if instance.desired != "running":  # what should run is counted already
         check_memory(view, view.node_by_id(instance.node), instance.memory, instance)
     after, run = running(view, instance, "")
+    steps = (*presence(view, after), run)
     return Plan(
         f"start {instance}",
-        (*presence(view, after), run),
+        steps,
         uses_of(after),
         begin=(put(after),),
+        success=as_it_runs(after, steps),
         undone=(put(replace(after, desired=instance.desired, desired_by=instance.desired_by)),),
         awaits=await_ready(view, after) if request.wait_ready else None,
     )

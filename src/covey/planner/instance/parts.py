@@ -10,10 +10,10 @@ from covey.base.units import humane_duration
 from covey.model.domain import Domain, DomainDisk, DomainNic
 from covey.model.instance import Instance
 from covey.model.network import Network
-from covey.model.plan import Await, Uses, Write
+from covey.model.plan import Await, Uses, Write, change
 from covey.model.record import SECRETS
 from covey.model.seed import Seed, SeedNic
-from covey.model.step import Step
+from covey.model.step import ResultOf, Step
 from covey.model.steps.instance import EnsureAskedToStop, EnsureDefined, EnsureRunning, EnsureSeed, EnsureStopped
 from covey.model.view import ClusterView
 
@@ -88,6 +88,13 @@ def running(view: ClusterView, instance: Instance, by: str) -> tuple[Instance, E
     under_way = view.observed(instance.id).state in ("running", "paused")
     record = replace(following, generation=instance.generation) if under_way else following
     return record, EnsureRunning(node=instance.node, instance=instance.id, generation=following.generation)
+
+
+def as_it_runs(instance: Instance, steps: tuple[Step, ...]) -> tuple[Write, ...]:
+    """The write after which the record has the generation that runs: whether a run that was under way was over by then, only the
+    instance's node could see."""
+    index = next(index for index, step in enumerate(steps) if isinstance(step, EnsureRunning))
+    return (change(instance, generation=ResultOf(index, "generation")),)
 
 
 def forget_secret(instance: Instance) -> tuple[Write, ...]:
