@@ -374,7 +374,9 @@ def test_waiting_for_a_guest_that_runs_but_has_not_said_that_it_is_ready_does_wa
 
 def test_the_record_gets_the_generation_that_its_node_says_runs() -> None:
     web = an_instance("web1", desired="stopped")
-    view = a_cluster(instances=[web], extra=[an_observed(web)])  # it runs on, of itself; by the time of the step it may have ended
+    view = a_cluster(
+        instances=[web], extra=[an_observed(web)]
+    )  # it runs on, of itself; by the time of the step it may have ended
     made = of(view, StartInstance(instance="web1"))
     (write,) = made.success
     assert write.fields == ("generation",)
