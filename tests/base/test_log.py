@@ -63,7 +63,7 @@ def test_loggers_of_others_pass_through_with_the_job_they_belong_to(capsys: pyte
     logging.getLogger("uvicorn.access").addHandler(logging.StreamHandler(sys.stdout))
     logging.getLogger("uvicorn.access").propagate = False
     log.configure(json=True)
-    with log.during(job=412, request="r-1"):
+    with structlog.contextvars.bound_contextvars(job=412, request="r-1"):
         logging.getLogger("uvicorn.access").info('"%s %s" %d', "GET", "/v1/status?token=abc&all=1", 200)
     (line,) = lines(capsys)
     assert line["event"] == f'"GET /v1/status?token={log.HIDDEN}&all=1" 200'
@@ -74,7 +74,7 @@ async def test_each_task_has_its_own_job(capsys: pytest.CaptureFixture[str]) -> 
     log.configure(json=True)
 
     async def work(job: int) -> None:
-        with log.during(job=job):
+        with structlog.contextvars.bound_contextvars(job=job):
             await asyncio.sleep(0)
             log.logger("covey").info("working", mine=job)
 

@@ -12,7 +12,6 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 import structlog
@@ -74,12 +73,6 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
     """Named after the module that uses it: log.logger(__name__). Usage: logger.info("what happened", object=...)."""
     found: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return found
-
-
-def during(**facts: object) -> AbstractContextManager[None]:
-    """All that is logged within, by this task and those it starts, carries these facts: during(job=412),
-    during(request=...)."""
-    return structlog.contextvars.bound_contextvars(**facts)
 
 
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -41,10 +41,6 @@ _NAMES = {cls: name for name, cls in COLLECTIONS.items()}
 VERSION = 1  # of the records' schema; raised with a migration
 
 
-def collection_of(record: Record) -> str:
-    return _NAMES[type(record)]
-
-
 def key_of(record: Record) -> str:
     return f"{PREFIX}{_NAMES[type(record)]}/{record_id(record)}"
 

@@ -40,16 +40,12 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A job that was taken in, or, when `repeated`, the number of the one that had been under the same key. `secret` is a new token's,
+    """A job that was taken in; without `job`, the number of the one that had been under the same key. `secret` is a new token's,
     shown this once."""
 
     id: int
     job: Job | None = None
     secret: str = ""
-
-    @property
-    def repeated(self) -> bool:
-        return self.job is None
 
 
 class Changed(Conflict):

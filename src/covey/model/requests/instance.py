@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from covey.base.errors import BadInput, check
-from covey.model.names import check_line, check_mac, check_name, check_tag, check_text, check_uuid
+from covey.model.names import check_mac, check_name, check_tag, check_text, check_uuid
 from covey.model.request import Request
 from covey.model.requests.disk import MOST_DISKS, check_disk_size
 from covey.model.requests.network import parse_address
@@ -194,7 +194,3 @@ class ModifyInstance(_OnInstance, kind="instance.modify"):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveInstance(_OnInstance, kind="instance.remove"):
     """Stop it at once and remove it with all its disks."""
-
-
-def check_user(user: str) -> str:
-    return check_line(user, "user", 200)
