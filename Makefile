@@ -1,4 +1,4 @@
-.PHONY: help setup demo demo-clean test test-all lint format docs bench lock
+.PHONY: help setup demo demo-clean test test-all lint format docs man deb bench lock
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,14 +23,20 @@ lint:  ## style, types and the contracts between the floors
 	.venv/bin/python -m pytest tests/test_static.py
 
 format:  ## lay the code out
-	.venv/bin/ruff check --fix --quiet src tests bench demo docs
-	.venv/bin/ruff format --quiet src tests bench demo docs
+	.venv/bin/ruff check --fix --quiet src tests bench demo docs packaging
+	.venv/bin/ruff format --quiet src tests bench demo docs packaging
 
 docs:  ## write the generated references anew
 	.venv/bin/python -m docs.generate
 
+man:  ## man pages and shell completion, into build/
+	@.venv/bin/python -m docs.man
+
+deb:  ## the Debian packages covey and covey-node, into build/
+	@.venv/bin/python packaging/deb/make_deb.py
+
 bench:  ## measure everything that docs/performance.md states
-	@for name in jobs reads create idle; do .venv/bin/python -m bench.$$name --json || exit 1; done
+	@for name in jobs reads create snapshot idle; do .venv/bin/python -m bench.$$name --json || exit 1; done
 
 lock:  ## lock the newest Python packages that pyproject.toml allows
 	uv pip compile --quiet --upgrade pyproject.toml --extra dev --generate-hashes --no-header --no-emit-index-url --no-annotate -o requirements.lock

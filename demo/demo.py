@@ -57,6 +57,7 @@ def main() -> None:
     print(f"\nDone in {time.monotonic() - begun:.0f} s. web1 runs on, and so does Covey (log: {state}/covey.log).")
     print(f"  see it:     COVEY_STATE={state} bin/covey instance info web1")
     print(f"  enter it:   COVEY_STATE={state} bin/covey instance console web1     (user root, password covey; Ctrl-] leaves)")
+    print("  a machine of your own: bin/covey node prepare says whether it is fit")
     print(f"  remove it:  COVEY_STATE={state} bin/covey instance remove web1      (all of the demo: make demo-clean)")
 
 

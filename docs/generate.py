@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from covey.api import problems
-from covey.base import errors
+from covey.base import config, errors
 from covey.cli.reference import reference as cli_reference
 from covey.host.hypervisor.private_init import BINDINGS
 from covey.main.layout import Layout
@@ -25,11 +25,12 @@ from covey.model import codec, record
 from covey.model.job import EndedJob
 from covey.model.request import Request
 from covey.model.step import FORWARD, PIVOT, UNDOABLE, Step, step_kinds
-from covey.service import submit
+from covey.service import metrics, submit
 from docs.generate_api import api_document, api_page
 from docs.markdown import MADE, table
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
+PACKAGING = REFERENCE.parents[1] / "packaging"
 INTERNAL = "repair."  # requests that only `cluster verify --fix` and the healer make
 
 
@@ -41,20 +42,28 @@ def pages() -> dict[str, str]:
         "api.md": api_page(document),
         "cli.md": cli_reference(),
         "errors.md": errors_page(),
+        "metrics.md": metrics_page(),
         "records.md": records_page(),
         "requests.md": requests_page(),
+        "settings.md": settings_page(),
         "state-directory.md": state_page(),
         "steps.md": steps_page(),
     }
 
 
+def packaged() -> dict[str, str]:
+    """Every generated file of packaging/ by its name."""
+    return {"covey.toml": config.render_default()}
+
+
 def main() -> None:
     REFERENCE.mkdir(exist_ok=True)
-    for name, text in pages().items():
-        path = REFERENCE / name
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
-            sys.stdout.write(f"written: docs/reference/{name}\n")
+    for directory, texts in ((REFERENCE, pages()), (PACKAGING, packaged())):
+        for name, text in texts.items():
+            path = directory / name
+            if not path.exists() or path.read_text() != text:
+                path.write_text(text)
+                sys.stdout.write(f"written: {path.relative_to(PACKAGING.parent)}\n")
 
 
 # --- what classes say --------------------------------------------------------------------------------------------------------------
@@ -268,6 +277,40 @@ def _reported(cls: type[errors.CoveyError]) -> str:
     return next(base.__name__ for base in cls.__mro__ if base.__name__ in errors.KINDS)
 
 
+def metrics_page() -> str:
+    rows = [
+        (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), said)
+        for name, (kind, said, labels) in sorted(metrics.known().items())
+    ]
+    return (
+        f"# Metrics\n\n{MADE}\n"
+        "`GET /metrics` tells these to Prometheus, beside the usual `process_*` of the controller: [how to monitor](../howto/monitor.md).\n"
+        "Those of single instances (label `instance`) are left out with `metrics.instances = false` in the [settings](settings.md).\n\n"
+        + table("Name", "Kind", "Labels", "Meaning", rows=rows)
+    )
+
+
+def settings_page() -> str:
+    tables: dict[str, list[config.Key]] = {}
+    for key in config.known_keys():
+        tables.setdefault(key.name.rpartition(".")[0], []).append(key)
+    about_table = {each.name: about(type(getattr(config.Settings(), each.name))) for each in fields(config.Settings)}
+    parts = [
+        f"# Settings\n\n{MADE}\n",
+        f"`covey up`, and the units of the package, read `{config.DEFAULT_FILE}` if it is there: [TOML](https://toml.io), every key of\n"
+        "it optional. `--config FILE` or `COVEY_CONFIG` names another. What is said on the command line, or by `COVEY_STATE`, goes before\n"
+        "the file. The command line reads the file as well: it is how `covey status` finds a state directory elsewhere.\n\n"
+        "A key that does not exist, or a value of the wrong kind, keeps Covey from starting, with the line and the remedy.\n"
+        "`covey local check-config` says so beforehand. Changes count from the next start of Covey; guests run on meanwhile. What the\n"
+        "cluster as a whole does is no setting of a file but a record: `covey cluster modify`.\n",
+    ]
+    for table_name, its_keys in tables.items():
+        rows = [(f"`{key.name.rpartition('.')[2]}`", code(config.render(key.default)), key.about) for key in its_keys]
+        head = f"\n## [{table_name}]\n\n{about_table[table_name]}\n\n" if table_name else "\n## Before any table\n\n"
+        parts.append(head + table("Key", "Default", "Meaning", rows=rows))
+    return "".join(parts)
+
+
 STATE = {
     "state": "made with mode 0711: QEMU's user must pass through, nobody but root need list it",
     "api_socket": "the door of the command line and of local programs (mode 0600)",
@@ -280,6 +323,8 @@ STATE = {
     "pool": "the first pool, unless `cluster init --pool-path` said otherwise: volumes, named by UUID",
     "guests": "a directory a guest: sockets of console, ready channel and VNC, the console's log, the mark of its run",
     "seeds": "cloud-init seeds, an ISO a guest, readable by QEMU's user alone: user-data may hold secrets",
+    "takeover": "the last taking over of a network card by `covey node prepare`: what it carried, and how far it is",
+    "filters": "what each NIC may send and receive, a file each instance and each firewall: packet rules are made again from them",
     "fake": "what pretended hosts pretend to have (`--hosts fake` only)",
 }
 
@@ -291,7 +336,7 @@ def state_page() -> str:
         raise SystemExit(f"docs.generate: say what these parts of the state directory are: {missing}")
     rows = [(f"`{getattr(layout, name)}`", STATE[name]) for name in ("state", *names)]
     rows += [
-        ("`DIR/lock`", "held by `covey up`, so that there is one at a time"),
+        ("`DIR/lock`", "held by `covey up`, or shared by the services, so that there is one Covey at a time"),
         ("`DIR/libvirt/sockets/`", "the private libvirtd's sockets, closed to all but root"),
         ("`DIR/libvirt/libvirtd.pid`", "its process"),
         ("`DIR/libvirt/host-uuid`, `DIR/libvirt/boot`", "its identity, and the boot of the machine that its notes belong to"),

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.kit.eventually import eventually
 
+settings.register_profile("covey", deadline=None)  # a busy machine is no finding
+settings.load_profile("covey")
 MARK = "COVEY_TEST_PROCESS"
 WITHIN_S = 10.0  # what is ending when the last test is over gets this long
 KINDS_OF_LINK = ("tun_flags", "bridge")  # in /sys/class/net/NAME: a tap, a bridge

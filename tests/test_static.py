@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(sys.executable).parent
-CODE = ("src", "tests", "bench", "demo")
+CODE = ("src", "tests", "bench", "demo", "packaging")
 MOST_LINES = 600
 LARGEST_LOOKED_AT = 2**20  # bytes: beyond that it is no text that somebody wrote
 GENERATED = {"requirements.lock", "docs/reference/openapi.json"}

@@ -164,3 +164,29 @@ async def test_a_pool_that_was_taken_back_is_told_of_no_more() -> None:
     first, last = (message.telemetry for message in told if isinstance(message, Telling))
     assert POOL.id in {*first.pools, *(problem.partition(" ")[0] for problem in first.problems)} or first.problems
     assert (last.pools, last.problems) == ({}, ())
+
+
+class HangingStorage(SlowStorage):
+    """Pools named "hung" do not answer."""
+
+    async def space(self, place: Place) -> Space:
+        if "hung" not in place.path:
+            return Space(CAPACITY, CAPACITY)
+        await asyncio.sleep(5.0)
+        raise Unavailable("its file system does not answer", place.path)
+
+
+@in_virtual_time
+async def test_pools_that_hang_are_problems_of_their_own_and_do_not_add_up() -> None:
+    told: list[Message] = []
+    machine = Machine(N1, "n1", lambda node, key, thing: None)
+    host = replace(machine.host(), storages={"file": HangingStorage(machine.shelf, {})})
+    clock = virtual_clock()
+    thermometer = Thermometer(host, told.append, clock, ABOUT)
+    places = {name: Place("file", f"/srv/{name}") for name in ("hung1", "hung2", "well")}
+    thermometer.look_after(Charge(places, ()))
+    began = clock.monotonic()
+    telemetry = await thermometer.read()
+    assert clock.monotonic() - began < 6.0
+    assert list(telemetry.pools) == ["well"]
+    assert len(telemetry.problems) == 2 and all("does not answer" in problem for problem in telemetry.problems)

@@ -71,6 +71,7 @@ class WillingNodes:
     slow: set[str] = field(default_factory=set)
     go: asyncio.Event = field(default_factory=asyncio.Event)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)  # of guests
     seen_secrets: deque[dict[str, str]] = field(default_factory=deque)
 
     async def carry_out(
@@ -99,10 +100,27 @@ class WillingNodes:
     async def console(self, node: str, instance: str) -> AsyncIterator[Terminal]:
         yield Echo()
 
+    async def ask_guest(
+        self, node: str, instance: str, verb: str, wish: Mapping[str, Any], timeout_s: float
+    ) -> Mapping[str, Any]:
+        self.asked.append((verb, wish))
+        if verb in self.errors:
+            raise self.errors[verb]
+        return _INSIDE[verb]
+
+    async def screenshot(self, node: str, instance: str) -> bytes:
+        return b"\x89PNG..."
+
     async def console_log(self, node: str, instance: str, size: int) -> bytes:
         return b"Booting\r\nlogin: "[-size:]
 
 
+_INSIDE: Mapping[str, Mapping[str, Any]] = {
+    "facts": {"hostname": "web1", "system": "Debian", "kernel": "6.1", "interfaces": [], "file_systems": []},
+    "run": {"status": 3, "signal": 0, "stdout": "aGkK", "stderr": "", "cut": False},
+    "password": {},
+    "keys": {},
+}
 _RESULTS: Mapping[str, dict[str, Any]] = {
     "accelerator@1": {"accelerator": "tcg", "why": "asked for"},
     "image-fetched@1": {"format": "qcow2", "size": GIB, "file_size": GIB // 2, "sha256": "0" * 64},
@@ -113,6 +131,7 @@ _RESULTS: Mapping[str, dict[str, Any]] = {
     "generation@1": {"pid": 4711},
     "asked-to-stop@1": {"stopped": True},
     "stopped@1": {"cut": False},
+    "volumes-found@1": {"used": GIB},
 }
 
 

@@ -173,6 +173,8 @@ async def test_user_data_reaches_the_node_and_nothing_else(flock: Flock, root: h
 async def test_user_data_goes_with_its_instance(flock: Flock, root: httpx2.AsyncClient) -> None:
     await done(root, await root.post("/v1/instances", json={**WEB, "user_data": USER_DATA}))
     assert (await done(root, await root.delete("/v1/instances/web1")))["state"] == "succeeded"
+    assert len((await flock.store.list(SECRETS)).entries) == 1, "it may come back, and needs it then"
+    assert (await done(root, await root.delete("/v1/instances/web1?purge=true")))["state"] == "succeeded"
     assert (await flock.store.list(SECRETS)).entries == ()
 
 
@@ -227,10 +229,19 @@ async def test_a_life_of_an_instance(flock: Flock, root: httpx2.AsyncClient) -> 
     assert (await root.get("/v1/images/debian-12")).json()["users"] == ["web1"]
     assert (await root.delete("/v1/images/debian-12")).status_code == 409
     await change("DELETE", "/v1/instances/web1/disks/1")
+    await change("POST", "/v1/instances/web1/disks/1/restore")
+    await change("DELETE", "/v1/instances/web1/disks/1?purge=true")
     await change("PATCH", "/v1/instances/web1", {"tags": ["web", "shop"]})
     for verb in ("reboot", "reset", "stop", "start"):
         await change("POST", f"/v1/instances/web1/{verb}")
-    await change("DELETE", "/v1/instances/web1")
+    await change("DELETE", "/v1/instances/web1?reason=moved")
+    (kept,) = (await root.get("/v1/removed")).json()["items"]
+    assert (kept["name"], kept["what"], kept["by"], kept["reason"]) == ("web1", "instance", "root", "moved")
+    assert (await root.delete("/v1/images/debian-12")).status_code == 409
+    await change("POST", "/v1/instances/web1/restore", {"name": "web2"})
+    assert (await root.get("/v1/instances/web2")).json()["addresses"] == ["10.77.0.2"]
+    await change("DELETE", "/v1/instances/web2?purge=true")
+    assert (await root.get("/v1/removed")).json()["items"] == []
     await change("DELETE", "/v1/images/debian-12")
     await change("DELETE", "/v1/networks/lan")
     await change("DELETE", "/v1/pools/hdd")

@@ -85,7 +85,7 @@ def check_shape(answer: httpx2.Response, status: int) -> None:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
-    assert set(problem) == {"type", "title", "status", "detail", "object", "hint"}
+    assert set(problem) == {"type", "title", "status", "detail", "object", "hint", "request_id"}
     assert problem["title"] in KINDS
     assert problem["type"] == f"https://covey.invalid/errors/{problem['title']}"
     assert problem["status"] == status

@@ -16,6 +16,7 @@ import structlog
 
 from covey.base import log
 from covey.base.errors import BadInput
+from covey.base.hiding import HIDDEN
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk\n-----END OPENSSH PRIVATE KEY-----\n"
 
@@ -66,7 +67,7 @@ def test_loggers_of_others_pass_through_with_the_job_they_belong_to(capsys: pyte
     with structlog.contextvars.bound_contextvars(job=412, request="r-1"):
         logging.getLogger("uvicorn.access").info('"%s %s" %d', "GET", "/v1/status?token=abc&all=1", 200)
     (line,) = lines(capsys)
-    assert line["event"] == f'"GET /v1/status?token={log.HIDDEN}&all=1" 200'
+    assert line["event"] == f'"GET /v1/status?token={HIDDEN}&all=1" 200'
     assert (line["job"], line["request"], line["logger"]) == (412, "r-1", "uvicorn.access")
 
 
@@ -105,7 +106,7 @@ def test_an_unknown_level_is_bad_input() -> None:
 def test_values_of_keys_that_look_secret_are_hidden(capsys: pytest.CaptureFixture[str], key: str) -> None:
     log.configure(json=True)
     log.logger("covey").info("made", **{key: "hunter2"})
-    assert lines(capsys)[0][key] == log.HIDDEN
+    assert lines(capsys)[0][key] == HIDDEN
 
 
 def test_secrets_are_found_at_any_depth_and_in_objects() -> None:
@@ -115,7 +116,7 @@ def test_secrets_are_found_at_any_depth_and_in_objects() -> None:
 
     event = {"a": [{"b": {"token": "hunter2"}}], "step": Step("hunter2"), "ssh_keys": ["ssh-ed25519 AAAA anna"]}
     hidden = log.redact(None, "info", event)
-    assert hidden["a"] == [{"b": {"token": log.HIDDEN}}]
+    assert hidden["a"] == [{"b": {"token": HIDDEN}}]
     assert "hunter2" not in str(hidden["step"])
     assert hidden["ssh_keys"] == ["ssh-ed25519 AAAA anna"]
 

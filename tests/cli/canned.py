@@ -28,15 +28,42 @@ def an_instance(name: str = "web1", **other: Any) -> dict[str, Any]:
         "disks": [
             {"index": 0, "size": 20 * 2**30, "pool": "default", "format": "qcow2", "image": "debian-12", "volume": "9a1e"},
         ],
-        "nics": [{"index": 0, "network": "lan", "mac": "02:c0:7e:11:22:33", "address": "10.77.0.11"}],
+        "nics": [
+            {
+                "index": 0,
+                "network": "lan",
+                "mac": "02:c0:7e:11:22:33",
+                "address": "10.77.0.11",
+                "address6": "",
+                "up": True,
+                "guarded": True,
+                "also": [],
+                "limit_in": 0,
+                "limit_out": 0,
+                "firewalls": [],
+                "rules": [],
+                "tap": "cvt0f1e2d3c4b-0",
+            }
+        ],
+        "firewalls": [],
+        "forwards": [],
         "iso": "",
         "image": "debian-12",
         "tags": ["web", "stage"],
+        "owner": "",
+        "protected": False,
         "notes": "",
         "ssh_keys": [],
         "created_at": "2026-11-18T22:03:00.000Z",
         "protection": "none (plain)",
         "remark": "",
+        "max_cpus": 0,
+        "max_memory": 0,
+        "firmware": "bios",
+        "cpu_model": "",
+        "boot": [],
+        "raw_xml": "",
+        "pending": [],
         "cpu_percent": 3.2,
         "memory_used": 1181116006,
         "restart_at": None,
@@ -49,7 +76,10 @@ def an_instance(name: str = "web1", **other: Any) -> dict[str, Any]:
 def three_instances() -> list[dict[str, Any]]:
     disk = {"index": 0, "size": 200 * 2**30, "pool": "hdd", "format": "raw", "image": "", "volume": "77aa"}
     return [
-        an_instance("db1", cpus=8, memory=16 * 2**30, disks=[disk], addresses=["10.77.0.12"], tags=[]),
+        an_instance(
+            "db1", cpus=8, memory=16 * 2**30, disks=[disk], addresses=["10.77.0.12"], tags=[],
+            remark="at next start: memory 24G",
+        ),
         an_instance(),
         an_instance(
             "web9", cpus=1, memory=2**30, state="crashed", addresses=[], disks=[], protection="none (no disk)",
@@ -187,6 +217,8 @@ def a_node(name: str = "n1", **other: Any) -> dict[str, Any]:
         "memory_free": 41 * 2**30,
         "memory_promised": 19 * 2**30,
         "memory_reserved": 2**30,
+        "cpu_models": ["host", "x86-64-v2"],
+        "firmwares": ["bios", "uefi"],
         "instances": 3,
         "pools": [{"pool": "default", "size": 2**40, "free": 6 * 2**37, "claimed": 0, "promised": 220 * 2**30}],
         "problems": [],
@@ -214,6 +246,7 @@ def a_network(name: str = "lan") -> dict[str, Any]:
     return {
         "name": name, "id": "4e7", "bridge": "cv-lan", "subnet": "10.77.0.0/24", "gateway": "10.77.0.1",
         "pool_first": "10.77.0.2", "pool_last": "10.77.0.254", "nat": True, "dns": ["10.77.0.1"],
+        "subnet6": "", "gateway6": "", "pool6_first": "", "pool6_last": "", "nat6": False, "type": "nat", "uplink": "", "reserved": ["10.77.0.5"], "host_ports": ["tcp/22"], "forwards": ["tcp-8080"], "notes": "",
         "created_at": "2026-11-01T08:10:00.000Z", "addresses_used": 2, "users": ["db1", "web1"],
     }  # fmt: skip
 
@@ -224,7 +257,7 @@ def a_cluster() -> dict[str, Any]:
         "mac_prefix": "02:c0:7e", "created_at": "2026-11-01T08:00:00.000Z", "notes": "", "nodes": 1, "instances": 3,
         "defaults": {
             "cpus": 1, "memory": 2**30, "machine": "pc-q35-7.2", "stop_graceful_s": 120.0, "ready_timeout_s": 600.0,
-            "crash_restarts": 5, "crash_window_s": 3600.0,
+            "crash_restarts": 5, "crash_window_s": 3600.0, "keep_removed_s": 7 * 86400.0,
         },
     }  # fmt: skip
 
@@ -256,4 +289,11 @@ def an_event(number: int, text: str, object: str = "instance web1") -> dict[str,
     return {
         "cursor": f"1.{number}.0", "at": f"2026-11-20T05:2{number}:00.000Z", "kind": "instance.state", "object": object,
         "text": text, "job": None,
+    }  # fmt: skip
+
+
+def a_forward() -> dict[str, Any]:
+    return {
+        "name": "tcp-8080", "protocol": "tcp", "port": 8080, "network": "lan", "instance": "web1", "to_port": 80,
+        "addresses": ["10.77.0.11", "fd00:77::b"], "sources": ["192.0.2.0/24"], "created_at": "2026-11-18T08:10:00.000Z",
     }  # fmt: skip

@@ -59,15 +59,19 @@ def covey(state: Path, monkeypatch: pytest.MonkeyPatch) -> Covey:
 
     def call(*arguments: str, stdin: str = "") -> Outcome:
         out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
-        err = io.StringIO()
+        err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
         monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
         with redirect_stdout(out), redirect_stderr(err):
             status = run(arguments)
-        buffer = out.buffer
-        assert isinstance(buffer, io.BytesIO)
-        return Outcome(status, buffer.getvalue().decode(), err.getvalue())
+        return Outcome(status, _written(out), _written(err))
 
     return call
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    buffer = stream.buffer
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode()
 
 
 @pytest.fixture

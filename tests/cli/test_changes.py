@@ -56,12 +56,55 @@ CHANGES: list[tuple[list[str], str, str, Any]] = [
     ),
     (["instance", "reset", "web1", "-y"], "POST", "/v1/instances/web1/reset", {}),
     (["instance", "modify", "web1", "--tag", "a", "--tag", "b"], "PATCH", "/v1/instances/web1", {"tags": ["a", "b"]}),
+    (
+        ["instance", "modify", "web1", "--cpus", "4", "--max-memory", "8G", "--max-cpus", "none", "--reboot"],
+        "PATCH",
+        "/v1/instances/web1",
+        {"cpus": 4, "max_memory": 2**33, "max_cpus": 0, "restart": True},
+    ),
+    (
+        ["instance", "modify", "web1", "--firmware", "uefi", "--boot", "disk,network", "--iso", "none", "--raw-xml", "none"],
+        "PATCH",
+        "/v1/instances/web1",
+        {"firmware": "uefi", "boot": ["disk", "network"], "iso": "", "raw_xml": ""},
+    ),
+    (["instance", "start", "web1", "--iso", "rescue"], "POST", "/v1/instances/web1/start", {"iso": "rescue"}),
+    (["instance", "rename", "web1", "www"], "POST", "/v1/instances/web1/rename", {"new_name": "www"}),
     (["instance", "modify", "web1", "--no-tag", "--notes", ""], "PATCH", "/v1/instances/web1", {"tags": [], "notes": ""}),
     (["instance", "remove", "web1", "-y"], "DELETE", "/v1/instances/web1", None),
+    (
+        ["instance", "modify", "web1", "--protected", "--owner", "anna"],
+        "PATCH",
+        "/v1/instances/web1",
+        {"protected": True, "owner": "anna"},
+    ),
+    (["instance", "modify", "web1", "--no-protected"], "PATCH", "/v1/instances/web1", {"protected": False}),
+    (["instance", "remove", "web1", "-y", "--purge"], "DELETE", "/v1/instances/web1", None),
+    (["instance", "restore", "web1"], "POST", "/v1/instances/web1/restore", {}),
+    (
+        ["instance", "restore", "web1", "--name", "old", "--start"],
+        "POST",
+        "/v1/instances/web1/restore",
+        {"name": "old", "start": True},
+    ),
+    (["disk", "restore", "web1", "1", "--to", "web2"], "POST", "/v1/instances/web1/disks/1/restore", {"to": "web2"}),
     (["disk", "add", "web1", "50G", "--pool", "ssd"], "POST", "/v1/instances/web1/disks", {"size": 50 * 2**30, "pool": "ssd"}),
     (["disk", "grow", "web1", "0", "40G"], "POST", "/v1/instances/web1/disks/0/grow", {"size": 40 * 2**30}),
     (["disk", "grow", "web1", "0", "+10G"], "POST", "/v1/instances/web1/disks/0/grow", {"size": 30 * 2**30}),
     (["disk", "remove", "web1", "1", "-y"], "DELETE", "/v1/instances/web1/disks/1", None),
+    (["instance", "clone", "web1", "web2"], "POST", "/v1/instances/web1/clone", {"name": "web2"}),
+    (
+        ["instance", "clone", "web1", "web2", "--full", "--snapshot", "a", "--start"],
+        "POST",
+        "/v1/instances/web1/clone",
+        {"name": "web2", "full": True, "snapshot": "a", "start": True},
+    ),
+    (["instance", "clone", "a", "b", "--identical"], "POST", "/v1/instances/a/clone", {"name": "b", "identical": True}),
+    (["snapshot", "add", "web1"], "POST", "/v1/instances/web1/snapshots", {}),
+    (["snapshot", "add", "web1", "a", "--notes", "b"], "POST", "/v1/instances/web1/snapshots", {"name": "a", "notes": "b"}),
+    (["snapshot", "revert", "web1", "a", "-y"], "POST", "/v1/instances/web1/snapshots/a/revert", {}),
+    (["snapshot", "revert", "web1", "a", "--stop", "-y"], "POST", "/v1/instances/web1/snapshots/a/revert", {"stop": True}),
+    (["snapshot", "remove", "web1", "a", "-y"], "DELETE", "/v1/instances/web1/snapshots/a", None),
     (["pool", "add", "hdd", "--path", "/srv/hdd"], "POST", "/v1/pools", {"name": "hdd", "path": "/srv/hdd"}),
     (["pool", "remove", "hdd", "-y"], "DELETE", "/v1/pools/hdd", None),
     (
@@ -118,7 +161,7 @@ def test_a_dry_run_shows_the_plan_and_hands_nothing_in(
     assert outcome.out.startswith("plan: remove instance web1 with 1 disk")
     assert "warning: what is on its disks is lost" in outcome.out
     assert handed_in(server) == []
-    assert server.asked[-1].query == {"dry_run": "true"}
+    assert server.asked[-1].query == {"dry_run": "true", **({"purge": "true"} if "--purge" in arguments else {})}
 
 
 def test_an_instance_is_asked_for_in_full(covey: Covey, server: FakeServer, tmp_path: Path) -> None:
@@ -181,6 +224,9 @@ def test_a_relative_path_means_the_same_to_a_server_on_this_machine(
         "instance remove web1",
         "instance reset web1",
         "disk remove web1 0",
+        "nic remove web1 0",
+        "snapshot revert web1 a",
+        "snapshot remove web1 a",
         "pool remove hdd",
         "network remove lan",
         "image remove d12",
@@ -228,8 +274,12 @@ def test_a_filter_stands_for_all_that_match(covey: Covey, server: FakeServer) ->
         server.on("GET", f"/v1/jobs/{number}", job)
     outcome = covey("instance", "stop", "--filter", "tag=web", "--yes")
     assert outcome.status == 0
-    assert outcome.out == "".join(
-        f"job {number}  instance stop {name}  done in 6.1 s\n" for number, name in ((21, "db1"), (22, "web1"), (23, "web9"))
+    assert (
+        outcome.out
+        == "".join(
+            f"job {number}  instance stop {name}  done in 6.1 s\n" for number, name in ((21, "db1"), (22, "web1"), (23, "web9"))
+        )
+        + "3 jobs: 3 succeeded\n"
     )
     assert server.asked[0].query == {"filter": "tag=web", "fields": "name", "limit": "1000"}
 
@@ -397,3 +447,25 @@ def test_a_plan_without_a_way_back_says_where_it_begins(covey: Covey, server: Fa
 def test_a_plan_without_steps_says_so(covey: Covey, server: FakeServer) -> None:
     server.on("POST", "/v1/instances/web1/start", a_plan("instance web1 runs already", steps=[], reasons=[]))
     assert covey("instance", "start", "web1", *DRY).out == "plan: instance web1 runs already\n  no steps are needed\n"
+
+
+@pytest.mark.parametrize("noun", ["image", "network", "pool", "token"])
+def test_other_nouns_are_removed_by_a_filter_too(covey: Covey, server: FakeServer, noun: str) -> None:
+    server.collection(f"{noun}s", [{"name": "old1"}, {"name": "old2"}])
+    for number, name in enumerate(("old1", "old2"), 21):
+        job = a_job(number, title=f"{noun} remove {name}")
+        server.on("DELETE", f"/v1/{noun}s/{name}", a_plan(f"remove {noun} {name}"), Reply(202, {**job, "state": "queued"}))
+        server.on("GET", f"/v1/jobs/{number}", job)
+    outcome = covey(noun, "remove", "--filter", "name=old*", "--yes", "--reason", "tidy")
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.endswith("2 jobs: 2 succeeded\n")
+    assert [asked.query["reason"] for asked in server.of("DELETE") if "dry_run" not in asked.query] == ["tidy", "tidy"]
+    assert covey(noun, "remove").status == covey(noun, "remove", "x", "--filter", "name=x").status == 2
+
+
+def test_many_without_a_terminal_and_without_yes_are_refused(covey: Covey, server: FakeServer) -> None:
+    server.collection("images", [{"name": "old1"}])
+    outcome = covey("image", "remove", "--filter", "name=old*")
+    assert outcome.status == 2
+    assert "no terminal to ask on" in outcome.err
+    assert server.of("DELETE") == []

@@ -8,6 +8,7 @@ from tests.cli.canned import (
     a_cluster,
     a_failed_job,
     a_finding,
+    a_forward,
     a_job,
     a_network,
     a_node,
@@ -210,6 +211,21 @@ def test_network_list_and_info(golden: Golden, server: FakeServer) -> None:
     golden("network-info", "network", "info", "lan")
 
 
+def test_forward_list_and_info(golden: Golden, server: FakeServer) -> None:
+    server.collection("forwards", [a_forward()])
+    server.on("GET", "/v1/forwards/tcp-8080", a_forward())
+    golden("forward-list", "forward", "list")
+    golden("forward-info", "forward", "info", "tcp/8080")
+
+
 def test_token_list(golden: Golden, server: FakeServer) -> None:
     server.collection("tokens", [a_token(), a_token("anna", "2027-01-01T00:00:00.000Z")])
     golden("token-list", "token", "list")
+
+
+def test_instance_info_of_one_that_waits_for_its_next_start(golden: Golden, server: FakeServer) -> None:
+    waits = [{"field": "memory", "now": "2G", "then": "4G"}, {"field": "max_cpus", "now": "none", "then": "8"}]
+    web1 = an_instance(memory=4 * 2**30, max_cpus=8, pending=waits, remark="at next start: memory 4G, max cpus 8")
+    server.on("GET", "/v1/instances/web1", web1)
+    server.collection("jobs", [])
+    golden("instance-info-waits", "instance", "info", "web1")

@@ -55,6 +55,7 @@ def test_a_file_adds_many(covey: Covey, good: FakeServer, tmp_path: Path) -> Non
         "2 instances to add\n"
         "job 21  instance add web1  done: add instance web1 on n1\n"
         "job 22  instance add web2  done: add instance web1 on n1\n"
+        "2 jobs: 2 succeeded\n"
     )
     first, second = handed_in(good)
     assert first.query == {"reason": "course"}

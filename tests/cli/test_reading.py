@@ -9,10 +9,21 @@ import pytest
 
 from covey import __version__
 from covey.base.errors import KINDS
-from covey.cli import image, instance, network, node, pool, token
+from covey.cli import forward, image, instance, network, node, pool, token
 from covey.cli.text import Column
 from covey.service import listing
-from tests.cli.canned import a_job, a_network, a_node, a_pool, a_token, an_event, an_image, an_instance, three_instances
+from tests.cli.canned import (
+    a_forward,
+    a_job,
+    a_network,
+    a_node,
+    a_pool,
+    a_token,
+    an_event,
+    an_image,
+    an_instance,
+    three_instances,
+)
 from tests.cli.conftest import Covey
 from tests.cli.server import FakeServer, Reply, Stream, problem
 
@@ -93,6 +104,7 @@ def test_an_unknown_column_is_refused_with_the_known_ones(covey: Covey, server: 
         (node.COLUMNS, listing.NODE, a_node()),
         (pool.COLUMNS, listing.POOL, a_pool()),
         (network.COLUMNS, listing.NETWORK, a_network()),
+        (forward.COLUMNS, listing.FORWARD, a_forward()),
         (image.COLUMNS, listing.IMAGE, an_image()),
         (token.COLUMNS, listing.TOKEN, a_token()),
     ],
@@ -201,6 +213,13 @@ def test_no_server_says_how_to_start_one(covey: Covey, state: Path) -> None:
     outcome = covey("instance", "list")
     assert outcome.status == 3
     assert outcome.err == (f"covey: {state}/covey.sock: no Covey answers there\n  try: is it running? covey up --state {state}\n")
+
+
+def test_a_service_that_does_not_run_is_looked_at_with_systemctl(covey: Covey, state: Path) -> None:
+    (state / "covey.sock").symlink_to("/run/none/covey.sock")
+    outcome = covey("instance", "list")
+    assert outcome.status == 3
+    assert outcome.err.endswith("no Covey answers there\n  try: is it running? systemctl status 'covey-*'\n")
 
 
 def test_a_socket_that_nobody_listens_on_is_no_server(covey: Covey, state: Path) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from covey.base.errors import BadInput, NoSpace, NotFound, Refused, Unavailable
+from covey.base.errors import BadInput, NoSpace, NotFound, Refused, StepFailed, Unavailable
 from covey.host.hypervisor.definition import digest
 from covey.host.shelf import FileShelf, MemoryShelf
 from covey.model.domain import Domain, DomainDisk, FoundDomain
+from covey.model.shape import shape_of
 from tests.kit.eventually import eventually
 from tests.kit.hypervisors import MIB, Bench, FakeBench, LibvirtBench
 
@@ -362,8 +363,14 @@ async def test_a_domain_that_covey_did_not_make_is_neither_seen_nor_touched(benc
 async def test_usage_tells_of_running_guests_only(bench: Bench) -> None:
     domain = await running(bench)
     await defined(bench)
+
+    async def has_read() -> bool:
+        return any(one.traffic.disk_reads for one in await bench.hypervisor.usage())
+
+    await eventually(has_read, within=20)
     (usage,) = await bench.hypervisor.usage()
     assert usage.instance == domain.instance
+    assert usage.traffic.disk_read >= 512
     assert usage.cpu_s > 0
     assert usage.memory > 0
 
@@ -444,3 +451,96 @@ async def quiet(heard: asyncio.Event) -> bool:
     except TimeoutError:
         return True
     return False
+
+
+async def test_a_running_guest_gets_cpus_up_to_its_maximum_and_the_rest_at_its_next_start(bench: Bench) -> None:
+    domain, attachments = bench.guest()
+    domain = replace(domain, max_cpus=4, max_memory=64 * MIB)
+    await bench.hypervisor.ensure_defined(domain, attachments, "job-1")
+    await bench.hypervisor.ensure_running(domain.instance, 1)
+    assert (await found(bench, domain)).live == shape_of(domain)
+    wanted = replace(domain, cpus=3, max_cpus=8)
+    for _ in range(2):
+        live = await bench.hypervisor.ensure_redefined(wanted, attachments, "job-2")
+        assert live == replace(shape_of(domain), cpus=3)
+    assert (await found(bench, domain)).definition == digest(wanted)
+    await bench.hypervisor.ensure_generation(domain.instance, 2, 0)
+    assert (await found(bench, domain)).live == shape_of(wanted)
+
+
+async def test_a_stopped_guest_is_redefined_and_nothing_runs(bench: Bench) -> None:
+    domain, attachments = bench.guest()
+    await bench.hypervisor.ensure_defined(domain, attachments, "job-1")
+    assert await bench.hypervisor.ensure_redefined(replace(domain, cpus=2), attachments, "job-2") is None
+    one = await found(bench, domain)
+    assert (one.state, one.live, one.definition, one.job) == ("stopped", None, digest(replace(domain, cpus=2)), "job-1")
+
+
+async def test_a_guest_without_an_agent_is_refused(bench: Bench) -> None:
+    domain = await running(bench)
+    if isinstance(bench, FakeBench):
+        bench.hypervisor.remove_agent(domain.instance)  # type: ignore[attr-defined]
+    with pytest.raises(Refused, match="guest agent does not answer"):
+        await bench.hypervisor.ask_guest(domain.instance, "guest-ping", {}, 2.0)
+
+
+async def test_nothing_within_a_guest_that_does_not_run_is_asked_or_seen(bench: Bench) -> None:
+    domain = await defined(bench)
+    with pytest.raises(Refused):
+        await bench.hypervisor.ask_guest(domain.instance, "guest-ping", {}, 2.0)
+    with pytest.raises(Refused):
+        await bench.hypervisor.screenshot(domain.instance)
+    with pytest.raises(NotFound):
+        await bench.hypervisor.screenshot(str(uuid.uuid4()))
+
+
+async def test_the_screen_of_a_running_guest_is_a_picture(bench: Bench) -> None:
+    domain = await running(bench)
+    assert (await bench.hypervisor.screenshot(domain.instance)).startswith(b"\x89PNG\r\n")
+
+
+async def test_a_guest_has_the_firmware_cpu_and_raw_xml_it_was_defined_with(bench: Bench) -> None:
+    domain, attachments = bench.guest()
+    raw = "<devices><watchdog model='i6300esb' action='none'/></devices>"
+    can = await bench.hypervisor.capabilities(domain.machine)
+    assert "uefi" in can.firmwares
+    assert "x86-64-v2" in can.cpu_models["tcg"]
+    wanted = replace(domain, firmware="uefi", cpu_model="x86-64-v2", raw_xml=raw, memory=64 * MIB)
+    await bench.hypervisor.ensure_defined(wanted, attachments, "job-1")
+    await bench.hypervisor.ensure_running(domain.instance, 1)
+    assert (await found(bench, domain)).live == shape_of(wanted)
+
+
+async def test_an_iso_is_changed_and_taken_out_while_the_guest_runs(bench: Bench) -> None:
+    domain, attachments = bench.guest()
+    discs = dict([bench.volume() for _ in range(2)])
+    first, second = (volume.id for volume in discs)
+    attachments |= {volume.id: attachment for volume, attachment in discs.items()}
+    await bench.hypervisor.ensure_defined(replace(domain, iso=first), attachments, "job-1")
+    await bench.hypervisor.ensure_running(domain.instance, 1)
+    for iso in (second, second, ""):
+        live = await bench.hypervisor.ensure_redefined(replace(domain, iso=iso), attachments, "job-2")
+        assert live
+        assert live.iso == iso
+        assert (await found(bench, domain)).live == live
+
+
+async def test_a_definition_that_cannot_be_changes_nothing(bench: Bench) -> None:
+    domain = await running(bench)
+    _, attachment = bench.volume()
+    attachments = {domain.disks[0].volume.id: attachment}
+    with pytest.raises(StepFailed):
+        await bench.hypervisor.ensure_redefined(replace(domain, raw_xml="<devices><bogus/></devices>"), attachments, "job-2")
+    one = await found(bench, domain)
+    assert (one.state, one.definition) == ("running", digest(domain))
+
+
+async def test_another_hands_change_of_a_definition_is_told_and_defining_it_again_mends_it(bench: Bench) -> None:
+    domain, attachments = bench.guest()
+    await bench.hypervisor.ensure_defined(domain, attachments, "job-1")
+    assert await bench.hypervisor.drifts() == {}
+    await bench.tamper(domain)
+    drift = (await bench.hypervisor.drifts())[domain.instance]
+    assert "vcpu is 2, not 1" in drift.definition
+    await bench.hypervisor.ensure_defined(domain, attachments, "job-2")
+    assert await bench.hypervisor.drifts() == {}

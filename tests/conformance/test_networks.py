@@ -2,159 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from covey.base.errors import BadInput, Refused, Unavailable
 from covey.host.network.bridge import HostNetworks
-from covey.host.network.fake import FakeNetworks
 from covey.host.network.protocol import Networks
-from covey.host.shelf import MemoryShelf
-from covey.model.network import FoundNetwork, Network
-
-LAN = Network(
-    id="5f3c1f0e-0000-4000-8000-000000000001",
-    name="lan",
-    bridge="cv-lan",
-    subnet="10.77.0.0/24",
-    gateway="10.77.0.1",
-    pool=("10.77.0.10", "10.77.0.99"),
-    nat=True,
-    dns=("192.0.2.53",),
-    created_at=0.0,
-)
-LAB = replace(
-    LAN,
-    id="5f3c1f0e-0000-4000-8000-000000000002",
-    name="lab",
-    bridge="cv-lab",
-    subnet="10.78.0.0/24",
-    gateway="10.78.0.1",
-    pool=("10.78.0.10", "10.78.0.99"),
-    nat=False,
-)
-UPLINK = "192.0.2.10/24"  # the machine's own address, on the interface uplink; br0 is a bridge that its owner made
-numbers = itertools.count(1)
-
-
-def ip(*arguments: str, netns: str = "") -> str:
-    inside = ("-n", netns) if netns else ()
-    done = subprocess.run(("ip", *inside, *arguments), check=True, capture_output=True, text=True, timeout=20)
-    return done.stdout
-
-
-def within(netns: str, *argv: str) -> str:
-    """What a command prints inside a network namespace."""
-    argv = ("nsenter", f"--net=/run/netns/{netns}", *argv)
-    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=20).stdout
-
-
-class Site(Protocol):
-    """A machine with networks, and the hands that disturb it."""
-
-    @property
-    def networks(self) -> Networks: ...
-    def flush(self) -> None: ...
-    def plug(self, network: Network, port: str) -> None: ...
-    def unplug(self, network: Network) -> None: ...
-
-
-class FakeSite:
-    def __init__(self) -> None:
-        self.networks = FakeNetworks(MemoryShelf(), interfaces={"uplink": UPLINK, "br0": "198.51.100.1/24"})
-
-    def flush(self) -> None:
-        self.networks.flush_rules()
-
-    def plug(self, network: Network, port: str) -> None:
-        self.networks.plug(network, port)
-
-    def unplug(self, network: Network) -> None:
-        self.networks.unplug(network)
-
-
-class RealSite:
-    """A network namespace of our own in the role of the machine, with an uplink to another one, `outside`."""
-
-    def __init__(self) -> None:
-        self.netns = f"cvt{os.getpid()}-{next(numbers)}"
-        self.outside = f"{self.netns}-outside"
-        self.namespaces = [self.netns, self.outside]
-        for netns in self.namespaces:
-            ip("netns", "add", netns)
-            ip("link", "set", "lo", "up", netns=netns)
-        ip("link", "add", "uplink", "type", "veth", "peer", "name", "eth0", "netns", self.outside, netns=self.netns)
-        ip("addr", "add", UPLINK, "dev", "uplink", netns=self.netns)
-        ip("link", "set", "uplink", "up", netns=self.netns)
-        ip("addr", "add", "192.0.2.20/24", "dev", "eth0", netns=self.outside)
-        ip("link", "set", "eth0", "up", netns=self.outside)
-        ip("link", "add", "br0", "type", "bridge", netns=self.netns)
-        ip("addr", "add", "198.51.100.1/24", "dev", "br0", netns=self.netns)
-        self.networks = HostNetworks(self.netns)
-
-    def flush(self) -> None:
-        within(self.netns, "nft", "flush", "ruleset")
-
-    def plug(self, network: Network, port: str) -> None:
-        ip("link", "add", port, "type", "veth", "peer", "name", f"{port}-peer", netns=self.netns)
-        ip("link", "set", port, "master", network.bridge, netns=self.netns)
-
-    def unplug(self, network: Network) -> None:
-        for link in json.loads(ip("-j", "link", "show", "master", network.bridge, netns=self.netns)):
-            ip("link", "del", link["ifname"], netns=self.netns)
-
-    def guest(self, network: Network, address: str) -> str:
-        """A namespace on the network in the role of a guest; returns its name."""
-        name = f"{self.netns}-g{len(self.namespaces)}"
-        ip("netns", "add", name)
-        self.namespaces.append(name)
-        port = f"vnet{len(self.namespaces)}"
-        ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name, netns=self.netns)
-        ip("link", "set", port, "master", network.bridge, "up", netns=self.netns)
-        ip("addr", "add", f"{address}/24", "dev", "eth0", netns=name)
-        ip("link", "set", "lo", "up", netns=name)
-        ip("link", "set", "eth0", "up", netns=name)
-        ip("route", "add", "default", "via", network.gateway, netns=name)
-        return name
-
-    def state(self) -> str:
-        """All that `ensure` could have touched, with the rules' handles: rules made again have new ones."""
-        rules = within(self.netns, "nft", "-a", "list", "ruleset")
-        return ip("addr", netns=self.netns) + ip("route", netns=self.netns) + rules
-
-    def remove(self) -> None:
-        for netns in self.namespaces:
-            ip("netns", "del", netns)
-
-
-def root_state() -> str:
-    """Names of interfaces, addresses and rules of the namespace the tests run in: networks must leave it as it is."""
-    ruleset = subprocess.run(("nft", "list", "ruleset"), capture_output=True, text=True, check=True).stdout
-    ours = [line for line in ruleset.splitlines() if LAN.id in line or LAB.id in line]
-    names = [link["ifname"] for link in json.loads(ip("-j", "link"))]
-    links = [name for name in names if name in (LAN.bridge, LAB.bridge, "br0")]
-    return repr((ours, links, Path("/proc/sys/net/ipv4/ip_forward").read_text()))
-
-
-@pytest.fixture
-def real() -> Iterator[RealSite]:
-    before = root_state()
-    site = RealSite()
-    try:
-        yield site
-    finally:
-        site.remove()
-    assert root_state() == before
-    assert site.netns not in ip("netns", "list")
+from covey.model.network import Entrance, FoundNetwork, Network
+from tests.kit.networks import BOTH, ISLE, LAB, LAN, PUBLIC, SITE, SIX, FakeSite, RealSite, Site, ip, within
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])
@@ -170,9 +27,93 @@ async def only(networks: Networks, *wanted: Network) -> FoundNetwork:
     return found
 
 
-async def test_an_ensured_network_is_found_intact_with_its_tag(site: Site) -> None:
+@pytest.mark.parametrize("network", [LAN, LAB, SIX, BOTH, ISLE, PUBLIC, SITE], ids=str)
+async def test_an_ensured_network_is_found_intact_with_its_tag(site: Site, network: Network) -> None:
+    await site.networks.ensure_network(network, "7")
+    job = "" if network.adopted else "7"
+    assert await only(site.networks, network) == FoundNetwork(network.id, network.bridge, job, intact=True)
+
+
+async def test_an_adopted_bridge_outlives_its_network(site: Site) -> None:
+    await site.networks.ensure_network(SITE, "7")
+    await site.networks.ensure_absent(SITE)
+    assert (await only(site.networks, SITE)).intact, "it is there"
+    assert await site.networks.networks(()) == ()
+
+
+@pytest.mark.parametrize(
+    ("bridge", "why"), [("uplink", "it is no bridge"), ("br9", "there is none"), ("cv-lan", "Covey made it")]
+)
+async def test_only_a_bridge_of_the_owner_is_adopted(site: Site, bridge: str, why: str) -> None:
     await site.networks.ensure_network(LAN, "7")
-    assert await only(site.networks, LAN) == FoundNetwork(LAN.id, "cv-lan", "7", intact=True)
+    with pytest.raises(Refused, match=why):
+        await site.networks.ensure_network(replace(SITE, bridge=bridge), "8")
+
+
+OPEN = (Entrance("tcp", 8080, "10.77.0.10", "", 80, ()), Entrance("udp", 53, "10.77.0.11", "", 5353, ("192.0.2.0/24",)))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(LAN, entrances=OPEN),
+        replace(LAN, entrances=OPEN[:1], host_ports=("tcp/22",)),
+        replace(LAN, dns=("10.77.0.1",)),
+        replace(LAN, nat=False, isolated=True),
+    ],
+)
+async def test_what_leads_in_and_what_is_let_through_follow_the_record(site: Site, changed: Network) -> None:
+    for network, former in ((LAN, changed), (changed, LAN), (LAN, changed)):
+        await site.networks.ensure_network(network, "7")
+        assert (await only(site.networks, network)).intact
+        assert not (await only(site.networks, former)).intact
+
+
+async def test_routes_to_guests_come_and_go_one_by_one(site: Site) -> None:
+    await site.networks.ensure_network(replace(PUBLIC, routes=()), "7")
+    await site.networks.ensure_routed(PUBLIC, ("192.0.2.30", "2001:db8::30"))
+    await site.networks.ensure_routed(PUBLIC, ("192.0.2.31",))
+    await site.networks.ensure_routed(PUBLIC, ("192.0.2.31",))
+    await site.networks.ensure_not_routed(PUBLIC, ("192.0.2.31", "192.0.2.39"))
+    assert (await only(site.networks, PUBLIC)).intact
+    await site.networks.ensure_not_routed(PUBLIC, PUBLIC.routes)
+    await site.networks.ensure_not_routed(PUBLIC, PUBLIC.routes)
+    assert (await only(site.networks, replace(PUBLIC, routes=()))).intact
+
+
+async def test_a_route_too_many_or_too_few_is_found_and_repaired(site: Site) -> None:
+    await site.networks.ensure_network(PUBLIC, "7")
+    await site.networks.ensure_routed(PUBLIC, ("192.0.2.39",))
+    found = await only(site.networks, PUBLIC)
+    assert not found.intact and "192.0.2.39" in found.why
+    await site.networks.ensure_network(PUBLIC, "8")
+    site.lose_route(PUBLIC, "192.0.2.30")
+    found = await only(site.networks, PUBLIC)
+    assert not found.intact and "192.0.2.30" in found.why
+    await site.networks.ensure_network(PUBLIC, "9")
+    assert (await only(site.networks, PUBLIC)).intact
+
+
+async def test_an_uplink_that_is_not_there_is_refused(site: Site) -> None:
+    with pytest.raises(Refused, match="eth7"):
+        await site.networks.ensure_network(replace(PUBLIC, uplink="eth7"), "7")
+    with pytest.raises(Refused, match="cv-public"):
+        await site.networks.ensure_routed(PUBLIC, ("192.0.2.30",))
+    await site.networks.ensure_not_routed(PUBLIC, ("192.0.2.30",))
+
+
+async def test_a_family_more_or_less_is_found_and_repaired(site: Site) -> None:
+    only4 = replace(BOTH, subnet6="", gateway6="", nat6=False)
+    for network in (only4, BOTH, only4):
+        await site.networks.ensure_network(network, "7")
+        assert (await only(site.networks, network)).intact
+        assert not (await only(site.networks, BOTH if network is only4 else only4)).intact
+
+
+async def test_two_ipv6_networks_do_not_share_a_subnet(site: Site) -> None:
+    await site.networks.ensure_network(SIX, "7")
+    with pytest.raises(Refused, match="cv-six"):
+        await site.networks.ensure_network(replace(BOTH, subnet6="fd00:77::/96", gateway6="fd00:77::9"), "8")
 
 
 async def test_ensuring_a_network_twice_is_ensuring_it_once(site: Site) -> None:
@@ -297,6 +238,22 @@ async def test_a_network_with_guests_on_it_is_not_removed(site: Site) -> None:
         replace(LAN, gateway="10.78.0.1"),
         replace(LAN, gateway="10.77.0.255"),
         replace(LAN, gateway="10.77.0.1\n"),
+        replace(LAN, subnet="", gateway=""),
+        replace(BOTH, subnet6="fd00:79::1/64"),
+        replace(BOTH, subnet6="fd00:79::/64 accept"),
+        replace(BOTH, subnet6="fe80::/64", gateway6="fe80::1"),
+        replace(BOTH, gateway6="fd00:79::1%eth0"),
+        replace(BOTH, gateway6="fd00:79::"),
+        replace(BOTH, gateway6="fd00:80::1"),
+        replace(LAN, dns=("::1 accept",)),
+        replace(LAN, dns=("fe80::1%eth0",)),
+        replace(LAN, host_ports=("tcp/22 accept",)),
+        replace(LAN, entrances=(Entrance("sctp", 1, "10.77.0.10", "", 1, ()),)),
+        replace(LAN, entrances=(Entrance("tcp", 1, "10.77.0.10; flush ruleset", "", 1, ()),)),
+        replace(LAN, entrances=(Entrance("tcp", 1, "10.77.0.10", "", 1, ("0.0.0.0/0 accept",)),)),
+        replace(PUBLIC, uplink="../all"),
+        replace(PUBLIC, routes=("192.0.2.30/24",)),
+        replace(PUBLIC, gateway="224.0.0.1"),
     ],
 )
 async def test_what_is_not_a_plain_network_reaches_no_machine(site: Site, network: Network) -> None:
@@ -356,6 +313,48 @@ async def test_what_was_changed_by_hand_is_named_and_repaired(real: RealSite, di
 
 
 @pytest.mark.real
+@pytest.mark.parametrize(
+    ("disturbance", "why"),
+    [
+        (("sysctl", "-q", "net.ipv6.conf.uplink.proxy_ndp=0"), "uplink does not answer for 2001:db8::30"),
+        (("ip", "neigh", "del", "proxy", "192.0.2.30", "dev", "uplink"), "uplink does not answer for 192.0.2.30"),
+        (("sysctl", "-q", "net.ipv6.conf.all.forwarding=0"), "net.ipv6.conf.all.forwarding is 0"),
+        (("sysctl", "-q", "net.ipv6.conf.cv-public.accept_ra=1"), "settings were changed"),
+    ],
+)
+async def test_what_answers_for_guests_is_looked_after(real: RealSite, disturbance: tuple[str, ...], why: str) -> None:
+    await real.networks.ensure_network(PUBLIC, "7")
+    within(real.netns, *disturbance)
+    found = await only(real.networks, PUBLIC)
+    assert not found.intact and why in found.why
+    await real.networks.ensure_network(PUBLIC, "8")
+    assert (await only(real.networks, PUBLIC)).intact
+
+
+@pytest.mark.real
+async def test_an_adopted_bridge_that_is_down_is_said_and_left_alone(real: RealSite) -> None:
+    before = real.state()
+    await real.networks.ensure_network(SITE, "7")
+    assert real.state() == before
+    ip("link", "set", "br0", "down", netns=real.netns)
+    assert (await only(real.networks, SITE)).why == "the bridge is down"
+    with pytest.raises(Refused, match="it is down"):
+        await real.networks.ensure_network(SITE, "7")
+
+
+@pytest.mark.real
+async def test_what_another_nodes_covey_made_is_foreign(real: RealSite) -> None:
+    mine, other = (HostNetworks(real.netns, owner=LAN.id.replace("5f", digits)) for digits in ("6f", "7f"))
+    await mine.ensure_network(LAN, "7")
+    assert (await only(mine, LAN)).intact
+    assert await other.networks((LAN,)) == ()
+    await other.ensure_absent(LAN)
+    assert (await only(mine, LAN)).intact
+    with pytest.raises(Refused, match="was not made by Covey"):
+        await other.ensure_network(replace(LAB, bridge="cv-lan"), "8")
+
+
+@pytest.mark.real
 async def test_rules_that_lost_their_bridge_are_listed_and_removed(real: RealSite) -> None:
     await real.networks.ensure_network(LAN, "7")
     ip("link", "del", LAN.bridge, netns=real.netns)
@@ -397,84 +396,3 @@ async def test_a_route_into_the_subnet_is_refused_but_a_default_route_is_not(rea
 async def test_a_namespace_that_is_gone_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         await HostNetworks("covey-no-such").ensure_network(LAN, "7")
-
-
-# The story: guests behind a bridge, and somebody outside.
-
-ANSWER = """
-import socket, sys
-server = socket.create_server((sys.argv[1], 7777))
-server.settimeout(15)
-print("ready", flush=True)
-connection, peer = server.accept()
-connection.sendall(peer[0].encode())
-"""
-ASK = """
-import socket, sys
-try:
-    print(socket.create_connection((sys.argv[1], 7777), timeout=float(sys.argv[2])).recv(100).decode())
-except OSError as error:
-    print(type(error).__name__)
-"""
-
-
-def seen_from(asker: str, server: str, address: str, patience_s: float = 5, by: str = "") -> str:
-    """The address from which `server`, listening on `address`, sees a connection of `asker` come (who asks for `by`,
-    if that is another address), or the name of the error that `asker` got."""
-    argv = ("nsenter", f"--net=/run/netns/{server}", sys.executable, "-c", ANSWER, address)
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as answering:
-        try:
-            assert answering.stdout is not None and answering.stdout.readline() == "ready\n"
-            return within(asker, sys.executable, "-c", ASK, by or address, str(patience_s)).strip()
-        finally:
-            answering.kill()
-
-
-@pytest.mark.real
-async def test_a_guest_behind_nat_reaches_the_outside_by_the_machines_address(real: RealSite) -> None:
-    await real.networks.ensure_network(LAN, "7")
-    guest = real.guest(LAN, "10.77.0.10")
-    assert seen_from(guest, real.outside, "192.0.2.20") == "192.0.2.10"
-
-
-@pytest.mark.real
-async def test_nobody_outside_reaches_a_guest_behind_nat(real: RealSite) -> None:
-    await real.networks.ensure_network(LAN, "7")
-    guest = real.guest(LAN, "10.77.0.10")
-    ip("route", "add", LAN.subnet, "via", "192.0.2.10", netns=real.outside)
-    assert seen_from(real.outside, guest, "10.77.0.10", patience_s=1) == "TimeoutError"
-
-
-@pytest.mark.real
-async def test_a_routed_network_is_reached_from_outside_by_its_own_addresses(real: RealSite) -> None:
-    await real.networks.ensure_network(LAB, "7")
-    guest = real.guest(LAB, "10.78.0.10")
-    ip("route", "add", LAB.subnet, "via", "192.0.2.10", netns=real.outside)
-    assert seen_from(real.outside, guest, "10.78.0.10") == "192.0.2.20"
-    assert seen_from(guest, real.outside, "192.0.2.20") == "10.78.0.10"
-
-
-@pytest.mark.real
-async def test_guests_of_one_network_meet_and_those_of_two_do_not(real: RealSite) -> None:
-    await real.networks.ensure_network(LAN, "7")
-    await real.networks.ensure_network(LAB, "8")
-    one, other, stranger = real.guest(LAN, "10.77.0.10"), real.guest(LAN, "10.77.0.11"), real.guest(LAB, "10.78.0.10")
-    assert seen_from(one, other, "10.77.0.11") == "10.77.0.10"
-    assert seen_from(one, stranger, "10.78.0.10", patience_s=1) == "TimeoutError"
-    assert seen_from(stranger, one, "10.77.0.10", patience_s=1) == "TimeoutError"
-
-
-@pytest.mark.real
-async def test_a_port_that_the_owner_forwards_reaches_the_guest(real: RealSite) -> None:
-    await real.networks.ensure_network(LAN, "7")
-    guest = real.guest(LAN, "10.77.0.10")
-    chain = "add chain ip theirs pre { type nat hook prerouting priority dstnat; }"
-    rule = "add rule ip theirs pre iifname uplink tcp dport 7777 dnat to 10.77.0.10"
-    within(real.netns, "nft", f"add table ip theirs; {chain}; {rule}")
-    assert seen_from(real.outside, guest, "10.77.0.10", by="192.0.2.10") == "192.0.2.20"
-
-
-@pytest.mark.real
-async def test_a_guest_reaches_its_gateway(real: RealSite) -> None:
-    await real.networks.ensure_network(LAN, "7")
-    assert seen_from(real.guest(LAN, "10.77.0.10"), real.netns, LAN.gateway) == "10.77.0.10"

@@ -15,7 +15,18 @@ from covey.model.steps.disk import EnsureVolume
 from covey.model.steps.instance import EnsureDefined, EnsureRunning
 from covey.model.steps.network import EnsureNetwork
 from covey.planner.instance.parts import domain_of
-from tests.kit.builders import NOW, a_cluster, a_debris, a_job, a_network, a_plan_record, a_volume, an_instance, an_observed
+from tests.kit.builders import (
+    NOW,
+    a_cluster,
+    a_debris,
+    a_job,
+    a_network,
+    a_plan_record,
+    a_removed,
+    a_volume,
+    an_instance,
+    an_observed,
+)
 
 WEB = an_instance("web1")
 
@@ -23,7 +34,7 @@ WEB = an_instance("web1")
 def restarts(instance: Instance, observed: Observed | None, *extra: object) -> list[str]:
     records = [observed] if observed else []
     view = a_cluster(instances=[instance], extra=[*records, *extra])  # type: ignore[list-item]
-    return [found.name for found, _ in to_restart(view)]
+    return [found.name for found, _ in to_restart(view, sorted(view.collections["observed"]))]
 
 
 @pytest.mark.parametrize("state", ["crashed", "stopped", "missing"])
@@ -81,6 +92,8 @@ def test_debris_that_no_record_names_is_taken_back() -> None:
 
 
 def test_a_run_that_could_not_be_ended_is_ended_later_also_of_an_instance_with_a_record() -> None:
+    kept = a_cluster(extra=[a_removed(WEB)])
+    assert is_in_use(kept, EnsureVolume(node="n1", volume=WEB.disks[0].volume, image="")), "it may come back"
     assert not is_in_use(a_cluster(instances=[WEB]), EnsureRunning(node="n1", instance=WEB.id, generation=1))
 
 

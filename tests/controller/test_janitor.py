@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from covey.controller.janitor import AT_ONCE, KEPT_JOBS, KEPT_S, Janitor
+from covey.controller.janitor import AT_ONCE, Janitor, Retention
 from covey.controller.lead import take_leadership
 from covey.engine.ledger import Ledger, history_key
 from covey.model import record as records
@@ -14,6 +14,7 @@ from covey.store.protocol import Put
 from tests.kit.builders import a_job
 
 NOW = 1_800_000_000.0
+KEPT_JOBS, KEPT_S = Retention().jobs, Retention().jobs_s
 
 
 class StoppedClock:
@@ -27,7 +28,7 @@ class StoppedClock:
         raise AssertionError("nobody needs to wait here")
 
 
-async def kept_after_sweeping(ended_at: dict[int, float]) -> list[int]:
+async def kept_after_sweeping(ended_at: dict[int, float], kept: Retention = Retention()) -> list[int]:
     clock = StoppedClock()
     store = MemoryStore(MemoryData(), clock)
     leadership, revision = await take_leadership(store, clock, "test")
@@ -37,7 +38,7 @@ async def kept_after_sweeping(ended_at: dict[int, float]) -> list[int]:
     ]
     for start in range(0, len(puts), 100):
         await store.txn((), puts[start : start + 100])
-    janitor = Janitor(store, Ledger(store, clock, leadership, revision), clock)
+    janitor = Janitor(store, Ledger(store, clock, leadership, revision), clock, kept)
     while await janitor.sweep():
         pass
     listing = await store.list(records.HISTORY)
@@ -62,3 +63,8 @@ async def test_only_the_newest_ten_thousand_stay() -> None:
     surplus = 2 * AT_ONCE + 7
     kept = await kept_after_sweeping(dict.fromkeys(range(1, KEPT_JOBS + surplus + 1), NOW))
     assert kept == list(range(surplus + 1, KEPT_JOBS + surplus + 1))
+
+
+async def test_how_many_and_how_long_can_be_said() -> None:
+    assert await kept_after_sweeping(dict.fromkeys(range(1, 8), NOW), Retention(3)) == [5, 6, 7]
+    assert await kept_after_sweeping({1: NOW - 61, 2: NOW - 59, 3: NOW}, Retention(jobs_s=60)) == [2, 3]

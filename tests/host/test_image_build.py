@@ -303,6 +303,39 @@ async def test_a_built_image_boots_takes_its_seed_and_reports_ready_at_every_boo
     assert second["boot"] != first["boot"]
 
 
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        (
+            (
+                "Reading package lists...",
+                "E: Unable to locate package nosuch",
+                "E: apt-get --yes install failed",
+                "I: main() ends",
+            ),
+            "Unable to locate package nosuch",
+        ),
+        (
+            (
+                "this will not do",
+                "E: setup failed: E: command failed: /b/hook-001",
+                "I: main() ends",
+                "E: mmdebstrap failed to run",
+            ),
+            "this will not do; setup failed: E: command failed: /b/hook-001; mmdebstrap failed to run",
+        ),
+        ((), "`setpriv ... mmdebstrap ...` ended with status 1"),
+    ],
+)
+def test_of_mmdebstraps_wall_of_text_its_errors_are_the_error_and_the_rest_is_the_log(said: tuple[str, ...], what: str) -> None:
+    count = build._Count(quiet)
+    for line in ("I: installing", *said):
+        count.line(line)
+    error = build.explain(StepFailed("`setpriv ... mmdebstrap ...` ended with status 1", "image x"), count.errors, count.last)
+    assert error.what == f"mmdebstrap: {what}"
+    assert error.log.startswith("I: installing\n") and "--log" in error.hint and error.object == "image x"
+
+
 @pytest.mark.real
 async def test_what_a_script_leaves_running_ends_with_it_and_its_status_is_the_hooks(tmp_path: Path) -> None:
     directory = tmp_path / "a place"

@@ -134,7 +134,8 @@ def test_a_fake_machine_says_what_a_real_one_said(machine: Machine) -> None:
         ("nameserver 192.0.2.1\nnameserver 192.0.2.2\n", ("192.0.2.1", "192.0.2.2")),
         ("# nameserver 192.0.2.9\nsearch example.org\noptions edns0\n", ()),
         ("nameserver 127.0.0.53\n", ()),
-        ("nameserver 2001:db8::1\nnameserver\nnameserver nonsense\n", ()),
+        ("nameserver ::1\nnameserver fe80::1%eth0\nnameserver\nnameserver nonsense\n", ()),
+        ("nameserver 2001:db8::1\nnameserver 192.0.2.1\n", ("2001:db8::1", "192.0.2.1")),
     ],
 )
 def test_only_name_servers_that_guests_can_ask_are_told(text: str, servers: tuple[str, ...]) -> None:

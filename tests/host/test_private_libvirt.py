@@ -25,7 +25,7 @@ from covey.host.hypervisor.libvirt import LibvirtHypervisor
 from covey.host.hypervisor.private import ensure_private_libvirtd, find_private_libvirtd, private_files, stop_private_libvirtd
 from covey.host.hypervisor.runs import Run, read_run, write_run
 from covey.host.storage.protocol import Attachment
-from covey.model.domain import Domain, DomainNic, FoundDomain
+from covey.model.domain import Domain, DomainNic, FoundDomain, tap_of
 
 pytestmark = pytest.mark.real
 
@@ -241,7 +241,10 @@ async def test_a_guest_with_a_nic_a_cd_and_a_seed_runs_in_a_network_namespace(na
         seed.chmod(0o644)
         await bench.hypervisor.ensure_running(domain.instance, 1)
         await bench.ready(domain)
-        assert "vnet" in (await run(["ip", "-n", namespace, "link", "show", "master", "br-lan"], timeout_s=20)).text
+        assert (
+            tap_of(domain.instance, 0)
+            in (await run(["ip", "-n", namespace, "link", "show", "master", "br-lan"], timeout_s=20)).text
+        )
         with pytest.raises(Refused, match="another network namespace"):
             await ensure_private_libvirtd(bench.directory)
     finally:

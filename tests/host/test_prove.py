@@ -30,6 +30,7 @@ def emulators() -> set[str]:
 @pytest.mark.real
 async def test_the_proof_guest_runs_where_an_accelerator_works() -> None:
     assert await find_obstacle(20, accelerator="tcg") == ""
+    assert await find_obstacle(20, "libvirt-qemu", accelerator="tcg") == ""
 
 
 @pytest.mark.real
@@ -38,8 +39,7 @@ async def test_a_device_that_hangs_is_found_out_in_time_and_leaves_no_process() 
     accelerator, why = await prove_accelerator("auto", LIMIT_S)
     assert time.monotonic() - began < LIMIT_S + 6
     assert emulators() == set()
-    assert (accelerator == "kvm") == (await find_obstacle(LIMIT_S) == "")
-    assert why
+    assert (accelerator, why) == ("kvm", "a guest ran under KVM") or (accelerator == "tcg" and "KVM does not work" in why)
 
 
 @pytest.mark.real
@@ -54,11 +54,9 @@ async def test_a_cancelled_proof_leaves_no_process() -> None:
 
 @pytest.mark.real
 async def test_kvm_that_was_asked_for_and_does_not_work_is_refused() -> None:
-    if await find_obstacle(LIMIT_S) == "":
-        assert (await prove_accelerator("kvm", LIMIT_S))[0] == "kvm"
-    else:
-        with pytest.raises(Refused, match="KVM does not work"):
-            await prove_accelerator("kvm", LIMIT_S)
+    """Wherever this runs: no guest says its word within a hundredth of a second."""
+    with pytest.raises(Refused, match="KVM does not work"):
+        await prove_accelerator("kvm", 0.01)
 
 
 @pytest.mark.real

@@ -25,6 +25,8 @@ from covey.model.seed import Seed, SeedNic
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDemoDemoDemoDemoDemoDemoDemoDemoDemoDemoDemo anna@school"
 LAN = SeedNic("02:c0:7e:11:22:33", "10.77.0.10/24", "10.77.0.1", ("10.77.0.1", "10.77.0.2"))
+BOTH = SeedNic("02:c0:7e:11:22:55", "10.77.0.11/24", "10.77.0.1", ("fd00:77::53",), "fd00:77::11/64", "fd00:77::1")
+SIX = SeedNic("02:c0:7e:11:22:66", "", "", (), "fd00:77::12/64", "fd00:77::1")
 BARE = SeedNic("02:c0:7e:11:22:44", "", "", ())
 
 
@@ -55,10 +57,10 @@ def first_line(path: Path) -> str:
 
 
 def vendor_parts() -> dict[str, str]:
-    """The parts of the vendor-data by content type."""
+    """The parts of the vendor-data by file name."""
     message: Message = email.message_from_string(render_vendor_data())
     return {
-        part.get_content_type(): bytes(part.get_payload(decode=True)).decode()
+        str(part.get_filename()): bytes(part.get_payload(decode=True)).decode()
         for part in message.walk()
         if not part.is_multipart()
     }
@@ -119,12 +121,12 @@ def test_a_machine_without_nics_has_an_empty_network() -> None:
 
 
 def test_root_may_log_in_by_key_unless_the_user_says_otherwise() -> None:
-    config: dict[str, Any] = yaml.safe_load(vendor_parts()["text/cloud-config"])
+    config: dict[str, Any] = yaml.safe_load(vendor_parts()["covey-root.cfg"])
     assert config == {"disable_root": False}
 
 
 def test_the_report_is_installed_by_a_boothook_which_no_user_data_can_replace() -> None:
-    assert vendor_parts()["text/cloud-boothook"].strip() == render_boothook().strip()
+    assert vendor_parts()["covey-ready.sh"].strip() == render_boothook().strip()
     assert f"/dev/virtio-ports/{READY_CHANNEL}" in render_boothook()
 
 
@@ -199,3 +201,27 @@ async def test_linux_reads_the_files_by_their_names(tmp_path: Path) -> None:
     listing = (await run(["xorriso", "-indev", str(path), "-ls", "/"], timeout_s=30)).text
     for name in ("meta-data", "network-config", "user-data", "vendor-data"):
         assert f"'{name}'" in listing
+
+
+def test_a_nic_is_told_of_the_families_that_it_has() -> None:
+    both, six = render_network_config((BOTH, SIX))["ethernets"].values()
+    assert both["addresses"] == ["10.77.0.11/24", "fd00:77::11/64"]
+    assert (both["gateway4"], both["gateway6"], both["nameservers"]) == (
+        "10.77.0.1",
+        "fd00:77::1",
+        {"addresses": ["fd00:77::53"]},
+    )
+    assert (six["addresses"], six["gateway6"]) == (["fd00:77::12/64"], "fd00:77::1")
+    assert "gateway4" not in six and not six["dhcp6"]
+
+
+def test_a_gateway_outside_of_the_guests_subnet_is_on_the_link() -> None:
+    alone = SeedNic("02:c0:7e:11:22:77", "192.0.2.30/32", "169.254.1.1", (), "2001:db8::30/128", "fd00:c07e::1")
+    (nic,) = render_network_config((alone,))["ethernets"].values()
+    assert (nic["gateway4"], nic["gateway6"]) == ("169.254.1.1", "fd00:c07e::1")
+    assert nic["routes"] == [{"to": "169.254.1.1/32", "scope": "link"}, {"to": "fd00:c07e::1/128", "scope": "link"}]
+
+
+def test_a_nic_of_a_network_whose_addresses_are_the_sites_affair_asks_for_one() -> None:
+    (nic,) = render_network_config((SeedNic("02:c0:7e:11:22:88", "", "", (), asks=True),))["ethernets"].values()
+    assert (nic["dhcp4"], nic["dhcp6"]) == (True, True)

@@ -8,20 +8,27 @@ from dataclasses import replace
 from typing import Any
 
 from covey.model.cluster import Cluster
+from covey.model.filter import Rule
+from covey.model.firewall import Firewall
 from covey.model.image import Image
 from covey.model.instance import Disk, Instance, Nic, Observed
 from covey.model.job import Debris, Job, PlanRecord
-from covey.model.network import Network
+from covey.model.machine import Capabilities
+from covey.model.network import Forward, Network
 from covey.model.node import Node, Telemetry
 from covey.model.plan import Plan
 from covey.model.pool import Place, Pool, Space, Volume
 from covey.model.record import Record, key_of
+from covey.model.removed import Removed
 from covey.model.request import Request
 from covey.model.requests.node import PingNode
+from covey.model.snapshot import Layer, Snapshot, SnapshotDisk
 from covey.model.step import Step, step_kinds
 from covey.model.view import ClusterView
 
 GIB = 2**30
+CPU_MODELS = ("host", "x86-64-v2", "Nehalem")
+CAPABILITIES = Capabilities({"tcg": CPU_MODELS, "kvm": CPU_MODELS}, ("bios", "uefi"))
 NOW = 1_800_000_000.0
 _NAMES = uuid.UUID("0d4f3f60-3a0e-4b1e-9f0b-5f3f6a1c7e11")
 
@@ -54,6 +61,29 @@ def a_network(name: str = "lan", subnet: str = "10.77.0", pool: tuple[int, int] 
         ("9.9.9.9",),
         NOW,
     )
+
+
+def an_ipv6_network(name: str = "six", subnet: str = "fd00:77", last: int = 0xFFFF, **changes: Any) -> Network:
+    """A /64 and no IPv4."""
+    none = {"subnet": "", "gateway": "", "pool": ("", ""), "nat": False}
+    six = {"subnet6": f"{subnet}::/64", "gateway6": f"{subnet}::1", "pool6": (f"{subnet}::2", f"{subnet}::{last:x}")}
+    return replace(a_network(name), **{**none, **six, **changes})
+
+
+def a_firewall(name: str = "web", rules: tuple[Rule, ...] = (Rule("in", "tcp", "80"),)) -> Firewall:
+    return Firewall(an_id(f"firewall/{name}"), name, rules, NOW)
+
+
+def a_public_network(name: str = "public") -> Network:
+    """Guests with addresses of the uplink's own subnet."""
+    routed = {"nat": False, "gateway": "169.254.1.1", "uplink": "eth0", "pool": ("192.0.2.30", "192.0.2.39")}
+    return replace(a_network(name, "192.0.2"), **routed)  # type: ignore[arg-type]
+
+
+def a_forward(instance: Instance, port: int = 80, network: Network | None = None, **changes: Any) -> Forward:
+    """A TCP port that leads to the same of an instance on `lan`."""
+    name = f"tcp-{port}"
+    return replace(Forward(name, name, (network or a_network()).id, instance.id, "tcp", port, port, (), NOW), **changes)
 
 
 def an_image(name: str = "debian-12", state: str = "ready", size: int = 2 * GIB) -> Image:
@@ -103,6 +133,31 @@ def an_instance(name: str = "web1", **changes: Any) -> Instance:
     return replace(instance, **changes)
 
 
+def a_removed(instance: Instance | None = None, disk: Disk | None = None, **changes: Any) -> Removed:
+    """An instance that was removed, or a disk of one."""
+    instance = instance or an_instance()
+    instance = replace(instance, state="ready", desired="stopped", disks=(disk,) if disk else instance.disks)
+    removed = (
+        Removed(disk.volume.id, "disk", instance, NOW, NOW) if disk else Removed(instance.id, "instance", instance, NOW, NOW)
+    )
+    return replace(removed, **{"keep_until": NOW + 7 * 86400, **changes})
+
+
+def a_snapshot_of(instance: Instance, name: str = "first") -> tuple[Instance, list[Record]]:
+    """The instance with its qcow2 disks frozen, and the records of that."""
+    frozen = [disk for disk in instance.disks if disk.volume.format == "qcow2"]
+    layers = [Layer(disk.volume.id, instance.node, disk.pool, disk.volume, instance.id, NOW, disk.base) for disk in frozen]
+    kept = tuple(SnapshotDisk(disk.index, disk.volume.id, disk.serial or disk.volume.id) for disk in frozen)
+    disks = tuple(_above(disk, name) if disk in frozen else disk for disk in instance.disks)
+    snapshot = Snapshot(an_id(f"snapshot/{instance.name}/{name}"), instance.id, name, NOW, kept)
+    return replace(instance, disks=disks), [*layers, snapshot]
+
+
+def _above(disk: Disk, name: str) -> Disk:
+    volume = replace(disk.volume, id=an_id(f"above/{disk.volume.id}/{name}"))
+    return replace(disk, volume=volume, base=disk.volume.id, serial=disk.serial or disk.volume.id)
+
+
 def an_observed(instance: Instance, state: str = "running", **changes: Any) -> Observed:
     running = state == "running"
     seen = Observed(instance.id, state, NOW, generation=instance.generation if running else 0, pid=4711 if running else 0)
@@ -132,6 +187,7 @@ def a_telemetry(
         kinds=tuple(sorted(step_kinds() if kinds is None else kinds)),
         pools=spaces or {},
         pool_path="/var/lib/covey/pool",
+        capabilities=CAPABILITIES,
     )
 
 

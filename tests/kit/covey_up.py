@@ -88,7 +88,8 @@ class CoveyUp:
         return (answer.status == DONE and "no" not in answer.out.split()) or "no cluster" in answer.err
 
     async def initialise(self) -> None:
-        await self.do("cluster init lab --node-name n1 --accelerator tcg")
+        """A cluster in which what is removed is gone at once: a story is to leave nothing."""
+        await self.do("cluster init lab --node-name n1 --accelerator tcg --keep-removed 0s")
 
     async def stop(self) -> None:
         """End `covey up` as Ctrl-C does; guests run on."""

@@ -34,6 +34,16 @@ class Bench(Protocol):
         """A new disk of 1 MiB that boots nothing."""
         ...
 
+    def overlay(self, base: Volume) -> Volume:
+        """A new empty volume that lies on another."""
+        ...
+
+    def attachment(self, volume: Volume) -> Attachment: ...
+
+    def forget(self, volume: Volume) -> None:
+        """The volume is gone for ever."""
+        ...
+
     def guest(self, *, obeys: bool = True, ends: bool = False, lets_go: bool = True) -> tuple[Domain, dict[str, Attachment]]:
         """A definition not yet made. `obeys` the power button; `ends`: shuts itself down soon after its start, `lets_go` of disks."""
         ...
@@ -46,6 +56,10 @@ class Bench(Protocol):
     async def crash(self, domain: Domain) -> None: ...
     async def pause(self, domain: Domain) -> None: ...
     async def plant_foreign(self, instance: str) -> None: ...
+    async def tamper(self, domain: Domain) -> None:
+        """Somebody gives its definition a second CPU."""
+        ...
+
     async def silence(self) -> None:
         """The hypervisor's daemon is killed."""
         ...
@@ -68,7 +82,15 @@ class FakeBench:
 
     def volume(self) -> tuple[Volume, Attachment]:
         volume = Volume(str(uuid.uuid4()), Place("file", "/pretended"), "raw", IMAGE_SIZE)
-        return volume, Attachment("file", f"/pretended/{volume.id}", "raw")
+        return volume, self.attachment(volume)
+
+    def overlay(self, base: Volume) -> Volume:
+        return replace(base, id=str(uuid.uuid4()), format="qcow2")
+
+    def attachment(self, volume: Volume) -> Attachment:
+        return Attachment("file", f"/pretended/{volume.id}", volume.format)
+
+    def forget(self, volume: Volume) -> None: ...
 
     def guest(self, *, obeys: bool = True, ends: bool = False, lets_go: bool = True) -> tuple[Domain, dict[str, Attachment]]:
         volume, attachment = self.volume()
@@ -91,6 +113,9 @@ class FakeBench:
 
     async def pause(self, domain: Domain) -> None:
         self._fake.pause(domain.instance)
+
+    async def tamper(self, domain: Domain) -> None:
+        self._fake.tamper(domain.instance, "vcpu is 2, not 1")
 
     async def plant_foreign(self, instance: str) -> None:
         self._fake.plant_foreign(instance)
@@ -116,9 +141,11 @@ class LibvirtBench:
         self.directory.chmod(0o755)
         (self.directory / "instances").mkdir(mode=0o755)
         self._uri = ""
+        self._netns = ""
         self._drivers: list[LibvirtHypervisor] = []
 
     async def open(self, netns: str = "") -> None:
+        self._netns = netns
         self._uri = await ensure_private_libvirtd(self.directory, netns)
         self.hypervisor: Hypervisor = await self.another()
 
@@ -145,7 +172,22 @@ class LibvirtBench:
 
     def _volume(self, sector: bytes) -> tuple[Volume, Attachment]:
         volume = Volume(str(uuid.uuid4()), Place("file", str(self.directory)), "raw", IMAGE_SIZE)
-        return volume, Attachment("file", str(write_image(self.directory / f"{volume.id}.raw", sector)), "raw")
+        write_image(self.directory / f"{volume.id}.raw", sector)
+        return volume, self.attachment(volume)
+
+    def overlay(self, base: Volume) -> Volume:
+        volume = replace(base, id=str(uuid.uuid4()), format="qcow2")
+        path, below = self.attachment(volume).path, self.attachment(base)
+        argv = ["qemu-img", "create", "-q", "-u", "-f", "qcow2", "-b", below.path, "-F", below.format, path, str(base.size)]
+        subprocess.run(argv, check=True, timeout=20)
+        Path(path).chmod(0o666)
+        return volume
+
+    def attachment(self, volume: Volume) -> Attachment:
+        return Attachment("file", str(self.directory / f"{volume.id}.{volume.format}"), volume.format)
+
+    def forget(self, volume: Volume) -> None:
+        Path(self.attachment(volume).path).unlink()
 
     def guest(self, *, obeys: bool = True, ends: bool = False, lets_go: bool = True) -> tuple[Domain, dict[str, Attachment]]:
         volume, attachment = self._volume(ticking(obeys=obeys, ends_after=5 if ends else 0, lets_go=lets_go))
@@ -169,6 +211,9 @@ class LibvirtBench:
     async def pause(self, domain: Domain) -> None:
         self.virsh("suspend", domain.instance)
 
+    async def tamper(self, domain: Domain) -> None:
+        self.virsh("setvcpus", domain.instance, "2", "--config", "--maximum")
+
     async def plant_foreign(self, instance: str) -> None:
         xml = self.directory / "foreign.xml"
         xml.write_text(
@@ -181,7 +226,7 @@ class LibvirtBench:
         os.kill(int((self.directory / "libvirt/libvirtd.pid").read_text()), signal.SIGKILL)
 
     async def speak(self) -> None:
-        await ensure_private_libvirtd(self.directory)
+        await ensure_private_libvirtd(self.directory, self._netns)
 
     def virsh(self, *arguments: str) -> str:
         done = subprocess.run(["virsh", "-c", self._uri, *arguments], capture_output=True, text=True, check=False, timeout=30)

@@ -12,9 +12,13 @@ from hypothesis import strategies as st
 
 from covey.model import codec
 from covey.model.cluster import Defaults
+from covey.model.filter import Rule
 from covey.model.request import Request
+from covey.model.requests.clone import CloneInstance
 from covey.model.requests.cluster import InitCluster, ModifyCluster
-from covey.model.requests.disk import AddDisk, GrowDisk, RemoveDisk
+from covey.model.requests.disk import AddDisk, GrowDisk, RemoveDisk, RestoreDisk
+from covey.model.requests.firewall import AddFirewall, ModifyFirewall, RemoveFirewall
+from covey.model.requests.forward import AddForward, RemoveForward
 from covey.model.requests.image import AddImage, BuildImage, RemoveImage
 from covey.model.requests.instance import (
     AddInstance,
@@ -22,15 +26,29 @@ from covey.model.requests.instance import (
     ModifyInstance,
     NicWish,
     RebootInstance,
+    ReinstallInstance,
     RemoveInstance,
+    RenameInstance,
     ResetInstance,
+    RestoreInstance,
     StartInstance,
     StopInstance,
 )
-from covey.model.requests.network import AddNetwork, RemoveNetwork
+from covey.model.requests.network import AddNetwork, ModifyNetwork, RemoveNetwork
+from covey.model.requests.nic import AddNic, ModifyNic, RemoveNic
 from covey.model.requests.node import ModifyNode, PingNode
 from covey.model.requests.pool import AddPool, RemovePool
-from covey.model.requests.repair import RemoveOrphanDomain, RemoveOrphanImage, RemoveOrphanVolume, RepairInstance, RepairNetwork
+from covey.model.requests.repair import (
+    PurgeRemoved,
+    RemoveOrphanDomain,
+    RemoveOrphanImage,
+    RemoveOrphanNetwork,
+    RemoveOrphanVolume,
+    RepairFilters,
+    RepairInstance,
+    RepairNetwork,
+)
+from covey.model.requests.snapshot import AddSnapshot, RemoveSnapshot, RevertSnapshot
 from covey.model.requests.token import AddToken, RemoveToken
 from tests.kit.builders import a_pool, a_volume, an_id
 
@@ -39,16 +57,27 @@ INSTANCES = st.sampled_from(["web1", "web2", "web3"])
 SIZES = st.sampled_from([2**20, GIB + 1, 10 * GIB, 50 * GIB, 400 * GIB, 2**46])
 FORMATS = st.sampled_from(["", "qcow2", "raw"])
 POOLS = st.sampled_from(["", "default", "fast", "none", "nowhere"])
-NETWORKS = st.sampled_from(["", "lan", "tiny", "nowhere"])
+NETWORKS = st.sampled_from(["", "lan", "tiny", "six", "public", "nowhere"])
 IMAGES = st.sampled_from(["", "debian-12", "unfinished", "nowhere"])
 ADDRESSES = st.sampled_from(["auto", "none", "10.77.0.1", "10.77.0.5", "10.77.0.10", "10.77.0.255", "10.9.9.9", "10.88.0.2"])
 MACS = st.sampled_from(["", "02:c0:7e:00:00:0a", "02-C0-7E-AA-BB-CC"])
+FIREWALLS = st.sampled_from(["web", "db", "nowhere"])
+RULES = st.sampled_from(
+    [
+        (),
+        (Rule("in", "tcp", "80,443"), Rule("in", "icmp", "", "10.0.0.0/8")),
+        (Rule("out", peer="firewall:db"),),
+        (Rule("in", peer="firewall:no"),),
+    ]
+)
+SNAPSHOTS = st.sampled_from(["first", "second", "nowhere"])
 DURATIONS = st.sampled_from([None, 0.0, 5.0, 120.0])
 SEEDS = st.integers(0, 2**16).map(lambda number: f"{number:032x}")
 
 _DISKS = st.builds(DiskWish, size=SIZES, pool=POOLS, format=FORMATS)
 _FIRST = st.builds(DiskWish, size=st.just(0) | SIZES, pool=POOLS, format=FORMATS)
-_NICS = st.builds(NicWish, network=NETWORKS, mac=MACS, address=ADDRESSES)
+ADDRESSES6 = st.sampled_from(["auto", "none", "fd00:77::1", "fd00:77::5", "FD00:77:0::5", "fd00:9::9"])
+_NICS = st.builds(NicWish, network=NETWORKS, mac=MACS, address=ADDRESSES, address6=ADDRESSES6)
 
 
 def _disks_of(image: str) -> st.SearchStrategy[tuple[DiskWish, ...] | None]:
@@ -79,28 +108,128 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
     ),
     "disk.add": st.builds(AddDisk, instance=INSTANCES, size=SIZES, pool=POOLS, format=FORMATS),
     "disk.grow": st.builds(GrowDisk, instance=INSTANCES, disk=st.integers(0, 2), size=SIZES),
-    "disk.remove": st.builds(RemoveDisk, instance=INSTANCES, disk=st.integers(0, 2)),
+    "disk.remove": st.builds(RemoveDisk, instance=INSTANCES, disk=st.integers(0, 2), purge=st.booleans()),
+    "disk.restore": st.builds(RestoreDisk, instance=INSTANCES, disk=st.integers(0, 2), to=st.sampled_from(["", "web1", "web2"])),
+    "firewall.add": st.builds(AddFirewall, name=st.sampled_from(["web", "new"]), rules=RULES),
+    "firewall.modify": st.builds(ModifyFirewall, firewall=FIREWALLS, rules=st.none() | RULES, notes=st.none() | st.just("x")),
+    "firewall.remove": st.builds(RemoveFirewall, firewall=FIREWALLS),
     "image.add": st.builds(
         AddImage, name=st.sampled_from(["debian-12", "new"]), source=st.sampled_from(["/a.qcow2", "http://h/a"])
     ),
     "image.build": st.builds(BuildImage, name=st.sampled_from(["debian-12", "new"]), packages=st.sampled_from([(), ("vim",)])),
     "image.remove": st.builds(RemoveImage, image=IMAGES.filter(bool)),
     "instance.add": _ADD,
+    "instance.clone": st.builds(
+        CloneInstance,
+        instance=INSTANCES,
+        name=st.sampled_from(["web1", "new1"]),
+        snapshot=st.sampled_from(["", "first", "nowhere"]),
+        full=st.booleans(),
+        identical=st.booleans(),
+        start=st.booleans(),
+    ),
     "instance.modify": st.builds(
-        ModifyInstance, instance=INSTANCES, tags=st.sampled_from([None, (), ("a",)]), notes=st.none() | st.just("x")
+        ModifyInstance,
+        instance=INSTANCES,
+        tags=st.sampled_from([None, (), ("a",)]),
+        notes=st.none() | st.just("x"),
+        cpus=st.sampled_from([None, 1, 2, 1024]),
+        memory=st.sampled_from([None, 16 * 2**20, 2 * GIB, 2**44]),
+        max_cpus=st.sampled_from([None, 0, 1, 4]),
+        max_memory=st.sampled_from([None, 0, GIB, 8 * GIB]),
+        firmware=st.sampled_from([None, "bios", "uefi"]),
+        cpu_model=st.sampled_from([None, "", "x86-64-v2", "Wishful"]),
+        boot=st.sampled_from([None, (), ("network", "disk")]),
+        iso=st.sampled_from([None, "", "debian-12", "rescue"]),
+        raw_xml=st.sampled_from([None, "", "<devices><watchdog model='i6300esb'/></devices>"]),
+        restart=st.booleans(),
     ),
     "instance.reboot": st.builds(RebootInstance, instance=INSTANCES, graceful_s=DURATIONS, wait_ready=st.booleans()),
-    "instance.remove": st.builds(RemoveInstance, instance=INSTANCES),
+    "instance.reinstall": st.builds(ReinstallInstance, instance=INSTANCES, image=IMAGES, wait_ready=st.booleans()),
+    "instance.rename": st.builds(RenameInstance, instance=INSTANCES, new_name=st.sampled_from(["web1", "web2", "new"])),
+    "instance.remove": st.builds(RemoveInstance, instance=INSTANCES, purge=st.booleans()),
     "instance.reset": st.builds(ResetInstance, instance=INSTANCES),
-    "instance.start": st.builds(StartInstance, instance=INSTANCES, wait_ready=st.booleans()),
+    "instance.restore": st.builds(
+        RestoreInstance, instance=INSTANCES, name=st.sampled_from(["", "web1", "new1"]), start=st.booleans()
+    ),
+    "instance.start": st.builds(
+        StartInstance, instance=INSTANCES, wait_ready=st.booleans(), iso=st.sampled_from(["", "debian-12", "rescue"])
+    ),
     "instance.stop": st.builds(StopInstance, instance=INSTANCES, graceful_s=DURATIONS),
     "network.add": st.builds(
         AddNetwork,
         name=st.sampled_from(["lan", "new", "a.long.name.of.a.network"]),
         subnet=st.sampled_from(["10.77.0.0/24", "10.0.0.0/8", "192.168.7.0/30", "192.168.7.0/29", "10.78.0.0/16"]),
+        subnet6=st.sampled_from(["", "fd00:77::/64", "fd00:7::/126", "fd00::/16", "2001:db8::/64"]),
         bridge=st.sampled_from(["", "cv-lan", "br7"]),
+        reserved=st.sampled_from([(), ("10.77.0.5",), ("10.78.0.9-10.78.0.20", "fd00:7::2")]),
+        host_ports=st.sampled_from([(), ("tcp/22",)]),
+    )
+    | st.builds(
+        AddNetwork,
+        name=st.just("new"),
+        type=st.sampled_from(["isolated", "adopted", "routed"]),
+        subnet=st.sampled_from(["10.78.0.0/24", "10.77.0.0/24"]),
+        bridge=st.just("br0"),
+    )
+    | st.builds(
+        AddNetwork,
+        name=st.just("new"),
+        type=st.just("routed"),
+        subnet=st.just("192.0.2.0/24"),
+        uplink=st.just("eth0"),
+        pool_first=st.just("192.0.2.30"),
+        pool_last=st.just("192.0.2.39"),
     ),
+    "network.modify": st.builds(
+        ModifyNetwork,
+        network=NETWORKS.filter(bool),
+        dns=st.sampled_from([None, (), ("10.77.0.2",)]),
+        pool_first=st.sampled_from([None, "10.77.0.20", "10.88.0.2"]),
+        pool6_last=st.sampled_from([None, "fd00:77::9"]),
+        reserve=st.sampled_from([(), ("10.77.0.10",), ("10.77.0.40-10.77.0.50",)]),
+        release=st.sampled_from([(), (), ("10.77.0.99",)]),
+        allow_host=st.sampled_from([(), ("tcp/22",)]),
+        deny_host=st.sampled_from([(), (), ("tcp/80",)]),
+        notes=st.none() | st.just("x"),
+    ),
+    "forward.add": st.builds(
+        AddForward,
+        port=st.sampled_from(["tcp/80", "udp/53", "tcp/22"]),
+        instance=INSTANCES,
+        to_port=st.sampled_from([0, 8080]),
+        network=NETWORKS,
+        sources=st.sampled_from([(), ("192.0.2.0/24",), ("2001:db8::/32",)]),
+    ),
+    "forward.remove": st.builds(RemoveForward, forward=st.sampled_from(["tcp-80", "tcp-443"])),
     "network.remove": st.builds(RemoveNetwork, network=NETWORKS.filter(bool)),
+    "nic.add": st.builds(
+        AddNic,
+        instance=INSTANCES,
+        network=NETWORKS,
+        mac=MACS,
+        address=ADDRESSES,
+        up=st.booleans(),
+        guarded=st.booleans(),
+        also=st.sampled_from([(), ("10.77.0.9", "fd00::/64")]),
+        limit_in=st.sampled_from([0, 10**6]),
+        firewalls=st.sampled_from([(), ("web",)]),
+        rules=RULES,
+    ),
+    "nic.modify": st.builds(
+        ModifyNic,
+        instance=INSTANCES,
+        nic=st.integers(0, 2),
+        network=st.none() | NETWORKS.filter(bool),
+        address=st.none() | ADDRESSES,
+        up=st.none() | st.booleans(),
+        guarded=st.none() | st.booleans(),
+        also=st.sampled_from([None, (), ("10.77.0.9",)]),
+        limit_out=st.sampled_from([None, 0, 10**6]),
+        firewalls=st.sampled_from([None, (), ("web", "db")]),
+        rules=st.none() | RULES,
+    ),
+    "nic.remove": st.builds(RemoveNic, instance=INSTANCES, nic=st.integers(0, 2)),
     "node.modify": st.builds(ModifyNode, node=st.sampled_from(["n1", "n9"]), notes=st.none() | st.just("x")),
     "node.ping": st.builds(PingNode, node=st.sampled_from(["n1", "n9"])),
     "pool.add": st.builds(
@@ -108,17 +237,30 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
     )
     | st.just(AddPool(name="void", template="diskless")),
     "pool.remove": st.builds(RemovePool, pool=POOLS.filter(bool)),
+    "repair.bridge": st.builds(
+        RemoveOrphanNetwork,
+        node=st.just("n1"),
+        network=st.sampled_from([an_id("network/lan"), an_id("x")]),
+        bridge=st.sampled_from(["", "cv-x"]),
+    ),
     "repair.domain": st.builds(
         RemoveOrphanDomain, node=st.just("n1"), domain=st.sampled_from([an_id("instance/web1"), an_id("x")])
     ),
+    "repair.filters": st.builds(RepairFilters, node=st.sampled_from(["n1", "n9"])),
     "repair.image": st.builds(
         RemoveOrphanImage, node=st.just("n1"), image=st.sampled_from([an_id("image/debian-12"), an_id("x")])
     ),
     "repair.instance": st.builds(RepairInstance, instance=INSTANCES),
     "repair.network": st.builds(RepairNetwork, network=NETWORKS.filter(bool)),
+    "repair.purge": st.builds(
+        PurgeRemoved, removed=st.sampled_from([an_id("instance/web2"), an_id("x")]), name=st.just("instance web2")
+    ),
     "repair.volume": st.builds(
         RemoveOrphanVolume, node=st.just("n1"), volume=st.sampled_from([a_volume("web1/0", a_pool()), a_volume("x", a_pool())])
     ),
+    "snapshot.add": st.builds(AddSnapshot, instance=INSTANCES, name=st.sampled_from(["", "first", "new"])),
+    "snapshot.remove": st.builds(RemoveSnapshot, instance=INSTANCES, snapshot=SNAPSHOTS),
+    "snapshot.revert": st.builds(RevertSnapshot, instance=INSTANCES, snapshot=SNAPSHOTS, stop=st.booleans()),
     "token.add": st.builds(AddToken, name=st.sampled_from(["bot", "new"]), expires_at=st.sampled_from([0.0, 1.0, 4e9])),
     "token.remove": st.builds(RemoveToken, token=st.sampled_from(["bot", "new"])),
 }

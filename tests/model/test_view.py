@@ -109,7 +109,7 @@ def test_two_instances_that_swap_addresses_in_one_revision_keep_them() -> None:
     view = a_cluster(instances=[one, other])
     swapped = [replace(one, nics=other.nics), replace(other, nics=one.nics)]
     view = view.apply([(key_of(record), record) for record in swapped], 99)
-    assert view.addresses[a_network().id] == {"10.77.0.11": one.id, "10.77.0.10": other.id}
+    assert dict(view.addresses[a_network().id]) == {"10.77.0.11": one.id, "10.77.0.10": other.id}
 
 
 def test_a_wrong_name_is_answered_with_a_near_one() -> None:

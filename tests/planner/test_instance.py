@@ -24,6 +24,7 @@ from covey.model.requests.instance import (
     StopInstance,
 )
 from covey.model.requests.repair import RepairInstance
+from covey.model.steps.instance import EnsureSeed
 from covey.model.view import ClusterView
 from covey.planner import plan
 from tests.kit.builders import (
@@ -38,6 +39,7 @@ from tests.kit.builders import (
     an_id,
     an_image,
     an_instance,
+    an_ipv6_network,
     an_observed,
     asked,
 )
@@ -63,13 +65,13 @@ def added(made: Plan) -> Instance:
 
 def test_an_instance_gets_its_volumes_then_its_seed_then_its_domain_and_runs() -> None:
     made = of(a_cluster(), AddInstance(name="web1", image="debian-12", disks=(DiskWish(), DiskWish(size=GIB))))
-    assert kinds(made) == ["volume", "volume", "seed", "defined", "running"]
+    assert kinds(made) == ["volume", "volume", "seed", "filtered", "defined", "running"]
     assert [getattr(step, "image", None) for step in made.steps[:2]] == [an_image().id, ""]
 
 
 def test_an_instance_that_is_not_started_does_not_run_and_needs_no_memory() -> None:
     made = of(a_cluster(memory=GIB), AddInstance(name="web1", image="debian-12", memory=40 * GIB, start=False))
-    assert kinds(made) == ["volume", "seed", "defined"]
+    assert kinds(made) == ["volume", "seed", "filtered", "defined"]
     assert added(made).desired == "stopped"
 
 
@@ -94,7 +96,7 @@ def test_a_disk_smaller_than_its_image_is_refused() -> None:
 
 def test_an_instance_without_an_image_has_no_disk_and_no_seed() -> None:
     made = of(a_cluster(), AddInstance(name="web1"))
-    assert kinds(made) == ["defined", "running"]
+    assert kinds(made) == ["filtered", "defined", "running"]
     assert added(made).disks == ()
 
 
@@ -123,6 +125,48 @@ def test_addresses_are_given_from_the_lowest_free_one_on() -> None:
     there = [an_instance("web1", nics=(a_nic(number=10, network=network),))]
     made = of(a_cluster(networks=[network], instances=there), AddInstance(name="web2", nics=(NicWish(), NicWish())))
     assert [nic.address for nic in added(made).nics] == ["10.77.0.11", "10.77.0.12"]
+
+
+def test_a_guest_gets_an_address_of_each_family_that_its_network_has() -> None:
+    six, both = an_ipv6_network(), replace(a_network("both", "10.78.0"), subnet6="fd00:78::/64", gateway6="fd00:78::1")
+    both = replace(both, pool6=("fd00:78::a", "fd00:78::c"))
+    wishes = (
+        NicWish(network="six"),
+        NicWish(network="both"),
+        NicWish(network="both", address="none", address6="FD00:78:0::B"),
+        NicWish(network="both", address6="none"),
+        NicWish(network="both"),
+    )
+    made = of(a_cluster(networks=[six, both]), AddInstance(name="web2", image="debian-12", nics=wishes))
+    assert [(nic.address, nic.address6) for nic in added(made).nics] == [
+        ("", "fd00:77::2"),
+        ("10.78.0.2", "fd00:78::a"),
+        ("", "fd00:78::b"),
+        ("10.78.0.3", ""),
+        ("10.78.0.4", "fd00:78::c"),
+    ]
+    (seed,) = (step.seed for step in made.steps if isinstance(step, EnsureSeed))
+    first, second, third, *_ = seed.nics
+    assert (first.address, first.gateway, first.address6, first.gateway6) == ("", "", "fd00:77::2/64", "fd00:77::1")
+    assert first.dns == (), "it cannot reach 9.9.9.9"
+    assert (second.address, second.gateway, second.dns) == ("10.78.0.2/24", "10.78.0.1", ("9.9.9.9",))
+    assert (second.address6, second.gateway6) == ("fd00:78::a/64", "fd00:78::1")
+    assert (third.address, third.gateway) == ("", "")
+
+
+def test_an_ipv6_address_is_taken_however_it_is_spelled() -> None:
+    six = an_ipv6_network()
+    there = an_instance("web1", nics=(replace(a_nic(network=a_network()), network=six.id, address="", address6="fd00:77::a"),))
+    with pytest.raises(Refused, match="fd00:77::a is taken"):
+        of(
+            a_cluster(networks=[six], instances=[there]),
+            AddInstance(name="web2", nics=(NicWish(address6="fd00:0077::000A"),)),
+        )
+
+
+def test_an_address_of_a_family_that_the_network_lacks_is_refused() -> None:
+    with pytest.raises(BadInput, match="has no IPv6"):
+        of(a_cluster(), AddInstance(name="web2", nics=(NicWish(address6="fd00:77::a"),)))
 
 
 def test_a_network_without_a_free_address_has_no_room() -> None:
@@ -294,19 +338,19 @@ def test_a_stopped_instance_is_not_started_by_a_reboot(request_of: type[RebootIn
     with pytest.raises(Refused, match="stopped"):
         of(a_cluster(instances=[STOPPED]), request_of(instance="web1"))
     made = of(a_cluster(instances=[an_instance()]), request_of(instance="web1"))
-    assert kinds(made) == ["generation"]
+    assert kinds(made) == ["defined", "generation"]
 
 
 def test_a_removal_stops_then_forgets_then_removes_each_disk() -> None:
     instance = an_instance(disks=(a_disk("a", 0), a_disk("b", 1)))
-    made = of(a_cluster(instances=[instance], extra=[an_observed(instance)]), RemoveInstance(instance="web1"))
+    made = of(a_cluster(instances=[instance], extra=[an_observed(instance)]), RemoveInstance(instance="web1", purge=True))
     assert kinds(made) == ["stopped", "instance-absent", "volume-absent", "volume-absent"]
     assert set(written(made, "success")) == {f"state/instance/{instance.id}", f"state/observed/{instance.id}"}
     assert made.warnings == ("what is on its disks is lost",)
 
 
 @pytest.mark.parametrize("request_of", [StartInstance, StopInstance, RebootInstance, ModifyInstance, RepairInstance])
-@pytest.mark.parametrize("state", ["adding", "removing"])
+@pytest.mark.parametrize("state", ["adding", "removing", "purging", "restoring"])
 def test_what_is_being_made_or_removed_is_left_alone(request_of: type[StartInstance], state: str) -> None:
     with pytest.raises(Refused, match=state):
         of(a_cluster(instances=[an_instance(state=state)]), request_of(instance="web1"))
@@ -381,3 +425,11 @@ def test_the_record_gets_the_generation_that_its_node_says_runs() -> None:
     (write,) = made.success
     assert write.fields == ("generation",)
     assert made.steps[write.results["generation"].step].kind == "running@1"
+
+
+def test_more_cpus_than_the_machine_has_are_given_with_a_warning() -> None:
+    view = a_cluster()
+    (has,) = {telemetry.cpus for telemetry in view.telemetry.values()}
+    assert not of(view, AddInstance(name="web1", cpus=has)).warnings
+    (warning,) = of(view, AddInstance(name="web1", cpus=has + 1)).warnings
+    assert f"{has + 1} CPUs, but n1 has {has}" in warning

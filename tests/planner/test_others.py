@@ -9,14 +9,13 @@ import pytest
 from covey.base.errors import BadInput, NoSpace, NotFound, Refused, Unavailable
 from covey.model.cluster import Defaults
 from covey.model.domain import DomainDisk
-from covey.model.network import Network
 from covey.model.node import Node
 from covey.model.pool import Pool, Space
 from covey.model.requests.cluster import InitCluster, ModifyCluster
 from covey.model.requests.disk import MOST_DISKS, AddDisk, GrowDisk, RemoveDisk
 from covey.model.requests.image import AddImage, BuildImage, RemoveImage
 from covey.model.requests.instance import AddInstance, DiskWish
-from covey.model.requests.network import AddNetwork, RemoveNetwork
+from covey.model.requests.network import AddNetwork
 from covey.model.requests.node import ModifyNode, PingNode
 from covey.model.requests.pool import AddPool, RemovePool
 from covey.model.requests.repair import RemoveOrphanDomain, RemoveOrphanImage, RemoveOrphanVolume, RepairNetwork
@@ -33,7 +32,6 @@ from tests.kit.builders import (
     a_disk,
     a_job,
     a_network,
-    a_nic,
     a_node,
     a_plan_record,
     a_pool,
@@ -97,7 +95,7 @@ def test_growing_a_raw_disk_claims_only_what_is_added() -> None:
 
 
 def test_a_disk_is_detached_before_it_is_removed() -> None:
-    made = of(a_cluster(instances=[WEB]), RemoveDisk(instance="web1", disk=2))
+    made = of(a_cluster(instances=[WEB]), RemoveDisk(instance="web1", disk=2, purge=True))
     assert kinds(made) == ["disk-detached", "volume-absent"]
     with pytest.raises(NotFound, match="it has: 0, 2"):
         of(a_cluster(instances=[WEB]), RemoveDisk(instance="web1", disk=1))
@@ -125,45 +123,6 @@ def test_an_image_in_use_stays() -> None:
     with pytest.raises(Refused, match="web1"):
         of(a_cluster(instances=[an_instance(iso=an_image().id)]), RemoveImage(image="debian-12"))
     assert kinds(of(a_cluster(nodes=2), RemoveImage(image="debian-12"))) == ["image-absent"] * 2
-
-
-# --- networks ---------------------------------------------------------------------------------------------------------------------------
-def test_a_network_is_made_on_every_node_with_the_first_address_as_its_gateway() -> None:
-    made = of(a_cluster(nodes=3), AddNetwork(name="dmz", subnet="10.78.0.0/24"))
-    assert kinds(made) == ["network"] * 3
-    (network,) = written(made, "success").values()
-    assert isinstance(network, Network)
-    assert (network.gateway, network.pool, network.bridge) == ("10.78.0.1", ("10.78.0.2", "10.78.0.254"), "cv-dmz")
-
-
-def test_a_gateway_at_the_end_leaves_the_beginning_to_guests() -> None:
-    made = of(a_cluster(), AddNetwork(name="dmz", subnet="10.78.0.0/24", gateway="10.78.0.254"))
-    (network,) = written(made, "success").values()
-    assert isinstance(network, Network)
-    assert network.pool == ("10.78.0.1", "10.78.0.253")
-
-
-@pytest.mark.parametrize("subnet", ["10.77.0.0/24", "10.77.0.128/25", "10.0.0.0/8"])
-def test_subnets_do_not_overlap(subnet: str) -> None:
-    with pytest.raises(Refused, match="overlaps"):
-        of(a_cluster(), AddNetwork(name="dmz", subnet=subnet))
-
-
-def test_bridges_are_not_shared_and_two_networks_are_not_made_at_once() -> None:
-    with pytest.raises(Refused, match="bridge"):
-        of(a_cluster(), AddNetwork(name="dmz", subnet="10.78.0.0/24", bridge="cv-lan"))
-    one, other = (of(a_cluster(), AddNetwork(name=name, subnet="10.78.0.0/24")) for name in ("a", "b"))
-    assert one.uses.conflicts(other.uses)
-
-
-def test_a_network_in_use_stays() -> None:
-    with pytest.raises(Refused, match="web1"):
-        of(a_cluster(instances=[an_instance(nics=(a_nic(),))]), RemoveNetwork(network="lan"))
-
-
-def test_a_removed_network_waits_for_instances_that_are_being_put_on_it() -> None:
-    adding = of(a_cluster(), AddInstance(name="new"))
-    assert adding.uses.conflicts(of(a_cluster(), RemoveNetwork(network="lan")).uses)
 
 
 # --- pools ------------------------------------------------------------------------------------------------------------------------------

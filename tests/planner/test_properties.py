@@ -156,7 +156,7 @@ def test_plans_made_one_after_the_other_share_no_gap(view: ClusterView, asked: l
 def _check_unique(view: ClusterView) -> None:
     instances = list(view.instances)
     macs = [nic.mac for instance in instances for nic in instance.nics]
-    addresses = [(nic.network, nic.address) for instance in instances for nic in instance.nics if nic.address]
+    addresses = [(nic.network, address) for instance in instances for nic in instance.nics for address in nic.addresses]
     volumes = [disk.volume.id for instance in instances for disk in instance.disks]
     for things in (macs, addresses, volumes):
         assert len(set(things)) == len(things)

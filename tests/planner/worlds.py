@@ -24,18 +24,24 @@ from tests.kit.builders import (
     a_cluster,
     a_debris,
     a_disk,
+    a_firewall,
+    a_forward,
     a_network,
     a_nic,
     a_node,
     a_pool,
+    a_public_network,
+    a_removed,
+    a_snapshot_of,
     a_volume,
     an_image,
     an_instance,
+    an_ipv6_network,
     an_observed,
 )
 
 POOLS = (a_pool(), a_pool("fast", format="raw"), a_pool("none", "diskless"))
-NETWORKS = (a_network(), a_network("tiny", "10.88.0", (2, 3)))
+NETWORKS = (a_network(), a_network("tiny", "10.88.0", (2, 3)), an_ipv6_network(last=3), a_public_network())
 IMAGES = (an_image(), an_image("unfinished", "adding"))
 SPACES = st.sampled_from([Space(1000 * GIB, 900 * GIB), Space(100 * GIB, 12 * GIB), Space(100 * GIB, 5 * GIB), Space(0, 0)])
 STATES = st.sampled_from(["ready", "ready", "ready", "adding", "removing"])
@@ -50,7 +56,10 @@ def _instances(draw: st.DrawFn) -> tuple[list[Instance], list[Record]]:
         for index in draw(st.sampled_from([(), (0,), (0, 1), (1,)])):
             pool = draw(st.sampled_from(POOLS[:2]))
             disks.append(a_disk(f"{name}/{index}", index, pool, draw(st.sampled_from([GIB, 10 * GIB])), pool.format))
-        nics = tuple(a_nic(i, 10 + 10 * number + i, draw(st.sampled_from(NETWORKS[:1]))) for i in range(draw(st.integers(0, 2))))
+        nics = tuple(
+            a_nic(i, 10 + 10 * number + i, draw(st.sampled_from([NETWORKS[0], NETWORKS[0], NETWORKS[3]])))
+            for i in range(draw(st.integers(0, 2)))
+        )
         instance = an_instance(
             name,
             state=draw(STATES),
@@ -60,7 +69,15 @@ def _instances(draw: st.DrawFn) -> tuple[list[Instance], list[Record]]:
             seeded=draw(st.booleans()),
             generation=draw(st.integers(0, 5)),
         )
+        if draw(st.integers(0, 4)) == 0:
+            extra.append(a_removed(instance))
+            continue
+        if bool(disks) and draw(st.booleans()):
+            instance, layered = a_snapshot_of(instance)
+            extra += layered
         instances.append(instance)
+        if draw(st.integers(0, 4)) == 0:
+            extra.append(a_removed(instance, a_disk(f"{name}/lost", 1)))
         if draw(st.booleans()):
             extra.append(an_observed(instance, draw(st.sampled_from(["running", "stopped", "crashed", "missing", "paused"]))))
     return instances, extra
@@ -71,12 +88,15 @@ def views(draw: st.DrawFn) -> ClusterView:
     if draw(st.integers(0, 19)) == 0:
         return draw(st.sampled_from([ClusterView(), _blank()]))
     instances, extra = draw(_instances())
+    extra += draw(st.sampled_from([[], [a_firewall(), a_firewall("db", ())]]))
+    if instances and instances[0].nics and draw(st.booleans()):
+        extra.append(a_forward(instances[0]))
     extra += draw(st.sampled_from([[], [Token("bot", "viewer", "0" * 64, NOW)]]))
     extra += draw(st.sampled_from([[], [_debris(1)], [_debris(2)], [_debris(3)]]))
     return a_cluster(
         nodes=draw(st.sampled_from([1, 1, 3])),
         pools=draw(st.sampled_from([POOLS, POOLS[:1], POOLS[1:], ()])),
-        networks=draw(st.sampled_from([NETWORKS, NETWORKS[:1], NETWORKS[1:], ()])),
+        networks=draw(st.sampled_from([NETWORKS, NETWORKS, NETWORKS[:1], NETWORKS[1:], ()])),
         images=draw(st.sampled_from([IMAGES, ()])),
         instances=instances,
         extra=extra,

@@ -16,8 +16,13 @@ VIEWERS = {
     "image.read",
     "pool.read",
     "network.read",
+    "firewall.read",
+    "forward.read",
+    "snapshot.read",
     "instance.read",
+    "guest.read",
     "job.read",
+    "metrics.read",
     "event.read",
     "api.read",
 }

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from covey.model import record as records
-from covey.model.job import Debris, EndedJob
+from covey.model.job import Debris, EndedJob, PlanRecord
 from covey.model.plan import Plan, Uses
 from covey.model.pool import Pool, Space
 from covey.model.steps.node import EnsureAnswer
@@ -61,6 +61,13 @@ async def test_an_instance_that_is_not_as_wanted_is_told_of(
     (finding,) = status(flock.inside)["findings"]
     assert (finding["object"], finding["severity"]) == ("instance web1", severity)
     assert words in finding["what"] and finding["fix"] and finding["since_at"]
+
+
+@pytest.mark.parametrize(("state", "desired"), [("running", "stopped"), ("stopped", "running")])
+async def test_what_a_job_is_about_to_bring_about_is_no_finding(flock: Flock, state: str, desired: str) -> None:
+    web = an_instance("web1", node=NODE, desired=desired)
+    await flock.put(web, an_observed(web, state), PlanRecord(7, Plan("stop web1", uses=Uses(exclusive=(f"instance/{web.id}",)))))
+    assert status(flock.inside)["findings"] == []
 
 
 async def test_a_pool_below_its_floor_is_told_of(flock: Flock) -> None:

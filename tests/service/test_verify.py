@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from covey.host.hypervisor.definition import digest
-from covey.model.domain import FoundDomain
+from covey.model.domain import Drift, FoundDomain
 from covey.model.instance import Instance
 from covey.model.job import Debris, Job, PlanRecord
 from covey.model.network import FoundNetwork
@@ -16,13 +16,32 @@ from covey.model.pool import FoundVolume
 from covey.model.record import Record
 from covey.model.requests.disk import GrowDisk
 from covey.model.requests.instance import RemoveInstance, StartInstance
-from covey.model.requests.repair import RemoveOrphanDomain, RemoveOrphanImage, RemoveOrphanVolume, RepairInstance, RepairNetwork
+from covey.model.requests.repair import (
+    RemoveOrphanDomain,
+    RemoveOrphanImage,
+    RemoveOrphanNetwork,
+    RemoveOrphanVolume,
+    RepairInstance,
+    RepairNetwork,
+)
+from covey.model.shape import shape_of
 from covey.model.steps.disk import EnsureVolume
 from covey.model.view import ClusterView
 from covey.planner import plan
 from covey.planner.instance.parts import domain_of
 from covey.service.verify import Finding, verify
-from tests.kit.builders import a_cluster, a_network, a_node, a_telemetry, a_volume, an_id, an_instance, an_observed
+from tests.kit.builders import (
+    a_cluster,
+    a_network,
+    a_node,
+    a_removed,
+    a_snapshot_of,
+    a_telemetry,
+    a_volume,
+    an_id,
+    an_instance,
+    an_observed,
+)
 
 NODE = a_node()
 
@@ -41,7 +60,10 @@ def what_it_has(view: ClusterView) -> Inventory:
     """A machine on which all is as the view says."""
     return Inventory(
         tuple(_domain(view, instance) for instance in view.instances),
-        tuple(_volume(disk.volume) for instance in view.instances for disk in instance.disks),
+        (
+            *(replace(_volume(disk.volume), base=disk.base) for instance in view.instances for disk in instance.disks),
+            *(replace(_volume(layer.volume), base=layer.base) for layer in view.layers),
+        ),
         tuple((id, "1") for id in view.collections["image"]),
         tuple(FoundNetwork(id, "cv-lan", "1", True) for id in view.collections["network"]),
         (),
@@ -210,7 +232,15 @@ def test_a_bridge_that_no_record_names_is_told_of() -> None:
     view = a_world()
     has = what_it_has(view)
     finding = the_one(view, replace(has, networks=(*has.networks, FoundNetwork(an_id("stray"), "cv-old", "5", True))))
-    assert (finding.name, finding.request) == ("orphan-network", None)
+    assert finding.name == "orphan-network"
+    assert finding.request == RemoveOrphanNetwork(node="n1", network=an_id("stray"), bridge="cv-old")
+
+
+def test_an_adopted_bridge_that_is_amiss_is_left_to_its_owner() -> None:
+    site = replace(a_network("site", "10.8.0"), bridge="br0", adopted=True, nat=False)
+    view = a_cluster(networks=[site])
+    finding = the_one(view, replace(what_it_has(view), networks=()))
+    assert (finding.name, finding.request) == ("network-broken", None)
 
 
 def test_a_pool_without_telemetry_is_unreachable() -> None:
@@ -238,6 +268,16 @@ def test_a_removal_that_no_job_finishes_can_be_finished() -> None:
     assert (finding.name, finding.request) == ("unfinished", RemoveInstance(instance="web1"))
 
 
+def test_what_a_removed_instance_keeps_is_no_orphan_but_missed_when_it_is_gone() -> None:
+    kept = a_removed(WEB)
+    view = a_view(kept)
+    has = replace(what_it_has(view), volumes=tuple(_volume(disk.volume) for disk in WEB.disks))
+    assert findings(view, has) == ()
+    finding = the_one(view, replace(has, volumes=()))
+    assert (finding.name, finding.severity) == ("missing-kept-volume", "warning")
+    assert "covey instance remove web1 --purge" in finding.fix
+
+
 def test_the_objects_of_running_jobs_are_no_findings() -> None:
     view = a_world(WEB)
     request = StartInstance(instance="web1", seed="5" * 32, now=1.0)
@@ -259,3 +299,84 @@ def test_findings_keep_their_id_from_one_look_to_the_next() -> None:
     has = replace(what_it_has(view), domains=(), volumes=())
     assert [finding.id for finding in findings(view, has)] == [finding.id for finding in findings(view, has)]
     assert len({finding.id for finding in findings(view, has)}) == 2
+
+
+def test_raw_xml_is_a_reminder_that_nothing_mends() -> None:
+    web = replace(WEB, raw_xml="<devices/>\n<devices/>")
+    view = a_world(web)
+    finding = the_one(view, what_it_has(view))
+    assert (finding.name, finding.severity, finding.request) == ("raw-xml", "warning", None)
+    assert "2 lines" in finding.what
+
+
+def test_a_definition_that_another_hand_changed_is_told_with_what_it_changed() -> None:
+    view = a_world(WEB)
+    finding = the_one(view, replace(what_it_has(view), drifts={WEB.id: Drift(("vcpu is 2, not 1",))}))
+    assert (finding.name, finding.request) == ("definition-drift", RepairInstance(instance="web1"))
+    assert "vcpu is 2, not 1" in finding.what
+
+
+def test_a_running_guest_that_another_hand_changed_is_told_and_not_restarted() -> None:
+    view = a_world(WEB)
+    finding = the_one(view, replace(what_it_has(view), drifts={WEB.id: Drift((), ("a hostdev that Covey did not define",))}))
+    assert (finding.name, finding.request) == ("run-drift", None)
+    assert "covey instance reboot web1" in finding.fix
+
+
+def test_a_run_that_is_not_as_recorded_waits_for_its_next_start() -> None:
+    view = a_world(WEB)
+    began = shape_of(replace(WEB, memory=2**29))
+    finding = the_one(view, replace(what_it_has(view), domains=(_domain(view, WEB, live=began),)))
+    assert (finding.name, finding.severity, finding.request) == ("waits", "warning", None)
+    assert "memory 1G (now 512M)" in finding.what
+
+
+# --- layers ----------------------------------------------------------------------------------------------------------------------
+def a_frozen_world() -> ClusterView:
+    instance, frozen = a_snapshot_of(an_instance("web1"))
+    return a_view(instance, an_observed(instance), *frozen)
+
+
+def findings_of(view: ClusterView, inventory: Inventory) -> list[Finding]:
+    return list(verify(view, view, {NODE.id: inventory}, 9).findings)
+
+
+def test_layers_that_are_as_recorded_are_nobodys_fault() -> None:
+    view = a_frozen_world()
+    assert findings_of(view, what_it_has(view)) == []
+
+
+def test_a_missing_layer_is_told_with_all_who_need_it() -> None:
+    view = a_frozen_world()
+    (layer,) = view.layers
+    has = what_it_has(view)
+    (finding,) = findings_of(view, replace(has, volumes=tuple(one for one in has.volumes if one.id != layer.id)))
+    assert (finding.name, finding.severity) == ("missing-layer", "error")
+    assert "web1 and web1's snapshot first" in finding.what
+
+
+def test_a_volume_on_the_wrong_layer_is_an_error_for_disks_and_layers() -> None:
+    view = a_frozen_world()
+    (layer,) = view.layers
+    has = what_it_has(view)
+    for moved, object in ((layer.id, "layer"), (view.instance("web1").disks[0].volume.id, "disk")):
+        wrong = tuple(replace(one, base="elsewhere") if one.id == moved else one for one in has.volumes)
+        (finding,) = findings_of(view, replace(has, volumes=wrong))
+        assert (finding.name, finding.object.split()[0]) == ("broken-chain", object)
+
+
+def test_a_layer_of_another_size_is_an_error() -> None:
+    view = a_frozen_world()
+    (layer,) = view.layers
+    has = what_it_has(view)
+    wrong = tuple(replace(one, size=one.size - 512) if one.id == layer.id else one for one in has.volumes)
+    (finding,) = findings_of(view, replace(has, volumes=wrong))
+    assert finding.name == "wrong-size"
+
+
+def test_an_orphan_on_which_something_lies_is_left_alone() -> None:
+    view = a_view()
+    orphan, above = _volume(a_volume("orphan")), replace(_volume(a_volume("above")), base=a_volume("orphan").id)
+    (finding,) = findings_of(view, replace(what_it_has(view), volumes=(orphan, above)))
+    assert finding.name == "orphan-volume"
+    assert above.id in finding.object

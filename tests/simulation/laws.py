@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from covey.host.shelf import Thing
+from covey.model import codec
 from covey.model import record as records
+from covey.model.firewall import Firewall
 from covey.model.image import Image
-from covey.model.instance import Instance
+from covey.model.instance import Disk, Instance
 from covey.model.job import ENDED, EndedJob
 from covey.model.network import Network
 from covey.model.pool import Pool
+from covey.model.snapshot import Snapshot
 from covey.model.view import ClusterView
+from covey.planner.filters import filters_of
+from covey.planner.instance.parts import domain_nic
 from tests.simulation.machines import Machine
 from tests.simulation.world import World
 
@@ -53,25 +57,27 @@ def differences(world: World) -> Iterator[str]:
     """Where a machine is not what the records say: new or old, never between."""
     view = recorded(world)
     for instance in view.instances:
-        if instance.state not in ("ready", "removing"):
+        if instance.state not in ("ready", "removing", "purging"):
             yield f"{instance} is {instance.state}, and no job is at it"
     for image in view.all("image", Image):
         if image.state not in ("ready", "removing"):
             yield f"{image} is {image.state}, and no job is at it"
     yield from _shared(view)
     for machine in world.machines.values():
-        for difference in (*_volumes(view, machine), *_domains(view, machine), *_others(view, machine)):
+        for difference in (*_volumes(view, machine), *_domains(view, machine), *_filters(view, machine), *_others(view, machine)):
             yield f"{machine.name}: {difference}"
 
 
 def _shared(view: ClusterView) -> Iterator[str]:
     """What two records have that only one may have."""
-    for collection in ("instance", "image", "network", "pool", "node"):
+    for collection in ("instance", "image", "network", "firewall", "pool", "node"):
         names = [record.name for _, record in view.collections[collection].values()]
         yield from (f"two of {collection} are called {name}" for name in sorted(set(names)) if names.count(name) > 1)
     nics = [nic for instance in view.instances for nic in instance.nics]
     taken = [nic.mac for nic in nics] + [f"{nic.address} on network {nic.network}" for nic in nics if nic.address]
     yield from (f"two NICs have {thing}" for thing in sorted(set(taken)) if taken.count(thing) > 1)
+    volumes = [disk.volume.id for _, disk in view.disks]
+    yield from (f"two records own the volume {id}" for id in sorted(set(volumes)) if volumes.count(id) > 1)
     places = [pool.place.path for pool in view.all("pool", Pool) if pool.place.path]
     yield from (f"pools within each other: {one} {other}" for one in places for other in places if other.startswith(f"{one}/"))
 
@@ -79,11 +85,24 @@ def _shared(view: ClusterView) -> Iterator[str]:
 def _volumes(view: ClusterView, machine: Machine) -> Iterator[str]:
     wanted = {
         f"volume:{disk.volume.place.path}:{disk.volume.id}.{disk.volume.format}": (instance, disk)
-        for instance in view.instances
+        for instance, disk in _disks(view)
         if instance.node == machine.node
-        for disk in instance.disks
     }
     found = dict(machine.shelf.items("volume:"))
+    layers = {
+        f"volume:{one.volume.place.path}:{one.id}.{one.volume.format}": one for one in view.layers if one.node == machine.node
+    }
+    for key, layer in layers.items():
+        thing = found.pop(key, None)
+        if thing is None:
+            yield f"{layer} has no volume"
+        elif thing["size"] > layer.volume.size or thing.get("base", "") != layer.base:  # QEMU grew it in its own description
+            yield f"{layer} is {thing}, recorded is {layer}"
+    bases = {disk.base for _, disk in view.disks} | {layer.base for layer in view.layers}
+    bases |= {disk.layer for snapshot in view.all("snapshot", Snapshot) for disk in snapshot.disks}
+    known = {layer.id for layer in view.layers} | {""}
+    yield from (f"layer {id} is needed and has no record" for id in sorted(bases - known))
+    yield from (f"layer {id} is needed by nobody" for id in sorted(known - bases - {""}))
     for key in sorted(wanted.keys() | found.keys()):
         if key not in found:
             instance, disk = wanted[key]
@@ -91,15 +110,16 @@ def _volumes(view: ClusterView, machine: Machine) -> Iterator[str]:
                 yield f"disk {disk.index} of {instance} has no volume"
         elif key not in wanted:
             yield f"{key} is nobody's; made by job {found[key]['job']}"
-        elif key in wanted and _size(machine, wanted[key][0], key, found[key]) != wanted[key][1].size:
+        elif found[key].get("base", "") != wanted[key][1].base:
+            yield f"disk {wanted[key][1].index} of {wanted[key][0]} lies on {found[key].get('base')}, recorded is {wanted[key][1].base}"
+        elif found[key]["size"] != wanted[key][1].size:
             yield f"disk {wanted[key][1].index} of {wanted[key][0]} has {found[key]['size']} bytes, recorded are {wanted[key][1].size}"
 
 
-def _size(machine: Machine, instance: Instance, key: str, thing: Thing) -> int:
-    """A pretended QEMU grows a disk in its own description, without touching the pretended file."""
-    domain = machine.shelf.get(f"domain/{instance.id}") or {"domain": {"disks": []}}
-    sizes = [int(disk["volume"]["size"]) for disk in domain["domain"]["disks"] if disk["volume"]["id"] in key]
-    return max([int(thing["size"]), *sizes])
+def _disks(view: ClusterView) -> Iterator[tuple[Instance, Disk]]:
+    """Each with the instance that has it, or had it when it was removed."""
+    for owner, disk in view.disks:
+        yield (owner if isinstance(owner, Instance) else owner.instance), disk
 
 
 def _domains(view: ClusterView, machine: Machine) -> Iterator[str]:
@@ -122,9 +142,28 @@ def _domains(view: ClusterView, machine: Machine) -> Iterator[str]:
             yield f"the domain of {instance} has the disks {described}"
         if running and [disk["volume"]["id"] for disk in thing["inside"]] != described:
             yield f"the guest of {instance} has other disks than its domain"
+        if thing["domain"]["nics"] != [codec.encode(domain_nic(view, nic)) for nic in instance.nics]:
+            yield f"the domain of {instance} has the NICs {thing['domain']['nics']}"
+        if running and thing["plugged"] != thing["domain"]["nics"]:
+            yield f"the guest of {instance} has other NICs than its domain"
     yield from (f"domain {id} is nobody's; made by job {thing['job']}" for id, thing in found.items())
     known = {instance.id for instance in view.instances}
     yield from (f"{key} is nobody's" for key, _ in machine.shelf.items("seed/") if key.removeprefix("seed/") not in known)
+
+
+def _filters(view: ClusterView, machine: Machine) -> Iterator[str]:
+    """Each NIC is filtered as its record says, and nobody else's is."""
+    found = {key.removeprefix("filter/"): thing for key, thing in machine.shelf.items("filter/")}
+    for instance in view.instances:
+        here = found.pop(instance.id, {"filters": []})
+        is_here = instance.node == machine.node and instance.state == "ready"
+        if is_here and here["filters"] != [codec.encode(one) for one in filters_of(view, instance)]:
+            yield f"{instance} is filtered so: {here['filters']}"
+    wanted = {one.id: [codec.encode(rule) for rule in one.rules] for one in view.all("firewall", Firewall)}
+    firewalls = {key.removeprefix("firewall/"): thing["rules"] for key, thing in machine.shelf.items("firewall/")}
+    if wanted != firewalls:
+        yield f"firewalls {json.dumps(firewalls)} are here, recorded are {json.dumps(wanted)}"
+    yield from (f"the filters of {id} are nobody's; made by job {thing['job']}" for id, thing in found.items())
 
 
 def _others(view: ClusterView, machine: Machine) -> Iterator[str]:

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+from covey.host.filter.fake import FakeFilters
 from covey.host.guest.guests import FakeGuests
 from covey.host.guest.listener import GuestReport, Reported
 from covey.host.host import Host
@@ -70,6 +71,7 @@ class Machine:
             hypervisor=driven(hypervisor),
             networks=driven(FakeNetworks(self.shelf)),
             guests=driven(_SlowGuests(hypervisor, self.shelf, boots_in)),
+            filters=driven(FakeFilters(self.shelf)),
         )
 
 

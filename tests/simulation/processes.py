@@ -19,6 +19,7 @@ from covey.planner import plan
 from covey.store.feed import Feed
 from covey.store.memory import Faults, MemoryStore
 from covey.store.protocol import Batch, Op, Unchanged
+from tests.kit.builders import CAPABILITIES
 from tests.simulation.machines import acting_task, inner
 from tests.simulation.transport import Fleet
 
@@ -37,7 +38,7 @@ class AgentProcess:
         self.paused.set()
         self._closing: asyncio.Task[None] | None = None
         self.host = world.machines[node].host(self._turn, lambda: world.random.random() * world.slowest_boot_s)
-        about = Telemetry(0.0, hypervisor="pretended", pool_path="/srv/default")
+        about = Telemetry(0.0, hypervisor="pretended", pool_path="/srv/default", capabilities=CAPABILITIES)
         self.agent = Agent(node, self.host, session, world.epochs[node], world.clock, about)
         self.agent.start()
 

@@ -120,7 +120,12 @@ def _is_at_rest(world: World) -> bool:
         return False
     view = leader.feed.view
     in_flight = any(process.agent.tasks.in_flight for process in world.agents.values())
-    return not (in_flight or view.collections["job"] or view.collections["debris"] or list(to_restart(view)))
+    return not (
+        in_flight
+        or view.collections["job"]
+        or view.collections["debris"]
+        or to_restart(view, sorted(view.collections["observed"]))
+    )
 
 
 async def mend(world: World) -> None:

@@ -24,7 +24,7 @@ POINTS = {
     "committed": "after the commit",
 }
 VICTIMS = ("controller", "agent", "both")
-WITHOUT_HOST = ("answer@1",)  # its handler asks nothing of the host: there is no half of it
+WITHOUT_HOST = ("answer@1", "volumes-found@1")  # their handlers change nothing on the host: there is no half of it
 WITHOUT_UNDO_ON_HOST = (*WITHOUT_HOST, "accelerator@1", "asked-to-stop@1")  # the last: of a guest that did stop
 
 

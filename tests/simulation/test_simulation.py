@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from covey.base.run import run
 from tests.simulation.coverage import printed, uncovered
 from tests.simulation.schedule import FAULTS_A_RUN, REQUESTS, run_schedule
 
+ROOT = Path(__file__).parents[2]
 BATCHES = 12
 SEEDS_A_BATCH = 20
 COVERAGE: Counter[tuple[str, str, str]] = Counter()
@@ -26,6 +30,15 @@ def test_no_schedule_breaks_a_law(batch: int) -> None:
 def test_the_same_seed_gives_the_same_trace_twice() -> None:
     for seed in (1, 2, 5):
         assert run_schedule(seed).trace_hash == run_schedule(seed).trace_hash
+
+
+async def test_the_same_seed_gives_the_same_trace_in_every_process() -> None:
+    """Strings hash differently in each: whatever hangs on the order of a map would show."""
+    seeds = "print([run_schedule(seed).trace_hash for seed in (1, 2, 5)])"
+    command = [sys.executable, "-c", f"from tests.simulation.schedule import run_schedule; {seeds}"]
+    first, second = [await run(command, timeout_s=120, env={"PYTHONHASHSEED": hashes}, cwd=ROOT) for hashes in ("1", "2")]
+    hashes_of = [done.stdout.splitlines()[-1:] for done in (first, second)]  # after what was logged, with the time of day
+    assert hashes_of[0] == hashes_of[1] != []
 
 
 def test_other_seeds_give_other_traces() -> None:

@@ -91,7 +91,7 @@ class World:
         if is_blank:
             return
         pool, network, image = a_pool(), a_network(), an_image()
-        defaults = Defaults(memory=2**30, stop_graceful_s=5.0, ready_timeout_s=30.0)
+        defaults = Defaults(memory=2**30, stop_graceful_s=5.0, ready_timeout_s=30.0, keep_removed_s=45.0)
         nodes = [a_node(machine.name) for machine in self.machines.values()]
         made: tuple[Record, ...] = (a_cluster_record(defaults=defaults), *nodes, pool, network, image)
         self.data.write((), [Put(records.key_of(record), records.to_bytes(record)) for record in made])

@@ -88,6 +88,39 @@ async def test_the_guest_runs_is_ready_and_can_be_entered(demo: Demo) -> None:
     assert "0 errors, 0 warnings" in demo.covey("cluster", "verify")
 
 
+def test_a_port_of_the_machine_leads_to_the_guest_from_outside_and_no_other_does(demo: Demo) -> None:
+    outside = f"{demo.netns}-outside"
+    for words in (
+        f"netns add {outside}",
+        f"-n {demo.netns} link add uplink type veth peer name eth0 netns {outside}",
+        f"-n {demo.netns} addr add 192.0.2.10/24 dev uplink",
+        f"-n {demo.netns} link set uplink up",
+        f"-n {outside} addr add 192.0.2.20/24 dev eth0",
+        f"-n {outside} link set eth0 up",
+        f"-n {outside} route add 10.77.0.0/24 via 192.0.2.10",
+    ):
+        subprocess.run(["ip", *words.split()], check=True, timeout=20)
+    fetch = ["nsenter", f"--net=/run/netns/{outside}", "curl", "--silent", "--max-time", "20"]
+
+    def answer(url: str, *options: str) -> str:
+        return subprocess.run([*fetch, *options, url], capture_output=True, text=True, timeout=60, check=False).stdout
+
+    try:
+        assert answer("http://192.0.2.10:8080/") == ""
+        demo.covey("forward", "add", "tcp/8080", "web1:80")
+        assert "Hello" in answer("http://192.0.2.10:8080/")
+        assert "Hello" in demo.within("curl", "--silent", "--max-time", "30", "http://192.0.2.10:8080/")
+        assert answer("http://192.0.2.10:80/") == "", "a port that is not forwarded"
+        assert answer("http://10.77.0.2/", "--connect-timeout", "2") == "", "the guest itself is hidden"
+        demo.within("nft", "flush", "ruleset")
+        demo.covey("cluster", "verify", "--fix", "--yes")
+        assert "Hello" in answer("http://192.0.2.10:8080/")
+        demo.covey("forward", "remove", "tcp/8080", "--yes")
+        assert answer("http://192.0.2.10:8080/") == ""
+    finally:
+        subprocess.run(["ip", "netns", "delete", outside], check=True, timeout=20)
+
+
 def test_a_second_run_is_quick_and_makes_nothing_anew(demo: Demo) -> None:
     before = demo.covey("instance", "info", "web1", "--json"), demo.covey("image", "list", "--json")
     said = demo.run("run", "--yes", within=AGAIN_WITHIN_S)

@@ -92,6 +92,31 @@ async def test_disks_come_grow_and_go_while_the_guest_runs(covey: CoveyUp) -> No
     await covey.do("instance remove disky --yes")
 
 
+async def test_nics_come_change_and_go_while_the_guest_runs(covey: CoveyUp) -> None:
+    await covey.do("network add lab --subnet 10.8.0.0/24")
+    await covey.do("instance add plug --image tick --memory 16M --network default")
+    await covey.goes_on("plug")
+    await covey.do("nic add plug --network lab --address 10.8.0.7 --link down")
+    await covey.do("nic modify plug 0 --network lab")
+    await covey.do("nic modify plug 1 --link up --network default")
+    plug = await covey.instance("plug")
+    assert [(nic["index"], nic["network"], nic["up"]) for nic in plug["nics"]] == [(0, "lab", True), (1, "default", True)]
+    on_lab = covey.within("ip", "-o", "link", "show", "master", "cv-lab")
+    assert plug["nics"][0]["tap"] in on_lab
+    assert plug["nics"][1]["tap"] not in on_lab
+    assert await covey.findings() == []
+    await covey.do("nic remove plug 0 --yes")
+    assert covey.within("ip", "-o", "link", "show", "master", "cv-lab") == ""
+    await covey.do("instance reboot plug --now")
+    plug = await covey.instance("plug")
+    assert [nic["index"] for nic in plug["nics"]] == [1]
+    assert plug["nics"][0]["tap"] in covey.within("ip", "-o", "link", "show", "master", "cv-default")
+    await covey.do("nic modify plug 1 --link down")
+    assert "link down" in await covey.do("instance info plug")
+    await covey.do("instance remove plug --yes")
+    await covey.do("network remove lab --yes")
+
+
 async def test_a_shrink_is_refused_and_a_grow_to_the_same_size_does_nothing(covey: CoveyUp) -> None:
     await covey.do("instance add same --image tick --memory 16M --disk 2M --no-start")
     await covey.fail("disk grow same 0 1M", status=2, says=["disk same/0", "never shrink"])
@@ -151,6 +176,9 @@ async def test_a_dry_run_of_anything_changes_nothing(covey: CoveyUp) -> None:
         "disk add quiet 1M",
         "disk grow quiet 0 9M",
         "disk remove quiet 1",
+        "nic add quiet",
+        "nic modify quiet 0 --link down",
+        "nic remove quiet 0",
         "network add lab --subnet 10.8.0.0/24",
         f"pool add more --path {covey.directory}/more",
         "pool remove spare",

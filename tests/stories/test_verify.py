@@ -33,6 +33,7 @@ class Mischief:
     finding: str
     severity: str
     object: str
+    beside: frozenset[str] = frozenset()  # what else may be found, until it mends itself
 
 
 def lay_an_orphan_volume(covey: CoveyUp, known: dict[str, dict[str, object]]) -> None:
@@ -100,7 +101,7 @@ def lay_an_orphan_image(covey: CoveyUp, known: dict[str, dict[str, object]]) -> 
         Mischief(start_by_hand, "should-be-stopped", "error", "instance rests"),
         Mischief(pause_by_hand, "paused", "error", "instance runs"),
         Mischief(grow_a_volume, "wrong-size", "warning", "disk rests/1"),
-        Mischief(flush_rules, "network-broken", "error", "network default"),
+        Mischief(flush_rules, "network-broken", "error", "network default", frozenset({"filters-broken", "filter-drift"})),
         Mischief(remove_the_bridge, "network-broken", "error", "network default"),
         Mischief(take_its_address, "network-broken", "error", "network default"),
     ],
@@ -110,8 +111,10 @@ async def test_what_was_done_behind_its_back_is_found_and_mended(covey: CoveyUp,
     assert await covey.findings() == []
     known = {name: await covey.instance(name) for name in ("runs", "rests")}
     mischief.doing(covey, known)
-    (finding,) = await covey.findings()
-    assert (finding["name"], finding["severity"]) == (mischief.finding, mischief.severity)
+    findings = await covey.findings()
+    (finding,) = [each for each in findings if each["name"] == mischief.finding]
+    assert {each["name"] for each in findings} - {mischief.finding} <= mischief.beside
+    assert finding["severity"] == mischief.severity
     assert mischief.object in finding["object"]
     assert finding["why"]
     assert finding["fixable"]
@@ -120,7 +123,7 @@ async def test_what_was_done_behind_its_back_is_found_and_mended(covey: CoveyUp,
     assert "covey cluster verify --fix" in answer.out
     looked = await covey.ask("cluster verify --fix --dry-run")
     assert "Traceback" not in looked.err
-    assert [each["id"] for each in await covey.findings()] == [finding["id"]], "a dry run mends nothing"
+    assert finding["id"] in {each["id"] for each in await covey.findings()}, "a dry run mends nothing"
     await covey.do("cluster verify --fix --yes")
     assert await covey.findings() == []
     await covey.goes_on("runs")

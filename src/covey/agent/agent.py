@@ -18,6 +18,7 @@ from covey.model.pool import FoundVolume
 from covey.model.step import Step
 
 LONGEST_QUEUE = 100_000  # messages to a leader that does not read: then the stream is ended, and begins anew with all that counts
+LOOK_AT_FILTERS_EVERY_S = 60.0
 log = structlog.get_logger()
 
 
@@ -30,11 +31,13 @@ class Agent:
         self._observer = Observer(host, self._emit, clock)
         self._thermometer = Thermometer(host, self._emit, clock, about)
         self.tasks = Tasks(host, session, epochs, self._emit, self._settled)
+        self._clock = clock
         self._background: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         self._background = [
-            asyncio.create_task(work) for work in (self._observer.run(), self._observer.look_again(), self._thermometer.run())
+            asyncio.create_task(work)
+            for work in (self._observer.run(), self._observer.look_again(), self._thermometer.run(), self._keep_filters())
         ]
 
     async def close(self) -> None:
@@ -46,6 +49,17 @@ class Agent:
         self.hang_up()
         await self.host.guests.close()
         await self.host.hypervisor.close()
+
+    async def _keep_filters(self) -> None:
+        """Packet rules that were flushed leave guests unguarded: they are made again at once, without being told."""
+        while True:
+            try:
+                why = await self.host.filters.ensure_intact()
+                if why:
+                    log.warning("the packet rules of NICs were made again", why=why)
+            except CoveyError as error:
+                log.warning("cannot see to the packet rules of NICs; trying again", error=str(error))
+            await self._clock.sleep(LOOK_AT_FILTERS_EVERY_S)
 
     async def greet(self, epoch: Epoch) -> Hello:
         """A leader tells its epoch before it gives any order (P9): from here on, older ones are refused. Raises Refused for an older one."""
@@ -117,13 +131,21 @@ class Agent:
                 problems.append(str(error))
         try:
             domains = await self.host.hypervisor.domains()
+            drifts = await self.host.hypervisor.drifts()
         except CoveyError as error:
-            domains = ()
+            domains, drifts = (), {}
             problems.append(str(error))
         try:
             networks = await self.host.networks.networks(charge.networks)
         except CoveyError as error:
             networks = ()
             problems.append(str(error))
+        try:
+            filters = await self.host.filters.filters()
+        except CoveyError as error:
+            filters = None
+            problems.append(str(error))
         images = await self.host.images.images()
-        return Inventory(domains, tuple(volumes), images, networks, await self.host.guests.seeds(), tuple(problems))
+        return Inventory(
+            domains, tuple(volumes), images, networks, await self.host.guests.seeds(), tuple(problems), filters, drifts
+        )

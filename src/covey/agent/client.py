@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, WebSocke
 
 from covey.base.clock import Clock
 from covey.base.errors import CoveyError, Unavailable, from_json
+from covey.base.log import belongs_to
 from covey.model import codec
 from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Order, Outcome
 from covey.model.step import Step
@@ -37,6 +38,7 @@ class _Pending:
     step: Step
     undo: bool
     secrets: dict[str, str]
+    request: str
     future: asyncio.Future[Outcome]
 
 
@@ -125,7 +127,7 @@ class Link:
         pending = self._pending.get(task)
         if pending is None:
             future = asyncio.get_running_loop().create_future()
-            pending = self._pending[task] = _Pending(id, epoch, step, undo, secrets, future)
+            pending = self._pending[task] = _Pending(id, epoch, step, undo, secrets, belongs_to(), future)
             self._unsent.append(task)
             self._wake.set()
         try:
@@ -160,7 +162,7 @@ class Link:
                 self._wake.set()
 
     async def _send(self, orders: list[_Pending]) -> None:
-        body = [codec.encode(Order(o.id, o.epoch, self._session, o.step, o.undo, o.secrets)) for o in orders]
+        body = [codec.encode(Order(o.id, o.epoch, self._session, o.step, o.undo, o.secrets, o.request)) for o in orders]
         answers = _checked(await self._client.put("/orders", content=json.dumps(body)))
         for order, error in zip(orders, answers, strict=True):
             if error and error["kind"] != Unavailable.__name__:  # that one was meant for an earlier process: it goes again
@@ -176,13 +178,28 @@ class Link:
 
     async def console_log(self, instance: str, size: int) -> bytes:
         """The last `size` bytes at most that a guest printed. Raises Unavailable."""
+        return await self._fetch(f"/console/{instance}/log", {"bytes": size})
+
+    async def screenshot(self, instance: str) -> bytes:
+        """What is on a guest's screen, as PNG. Raises Unavailable, and what its hypervisor refuses."""
+        return await self._fetch(f"/screenshot/{instance}", {})
+
+    async def _fetch(self, path: str, query: Mapping[str, int]) -> bytes:
         try:
-            answer = await self._client.get(f"/console/{instance}/log", params={"bytes": size})
+            answer = await self._client.get(path, params=dict(query))
         except (httpx2.HTTPError, OSError) as error:
             raise self._silent(error) from error
         if answer.status_code != 200:
             _checked(answer)
         return answer.content
+
+    async def ask_guest(self, instance: str, verb: str, wish: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        """What a guest's own agent answers: see agent/guest.py. Raises Unavailable, and what the guest's machine refuses."""
+        try:
+            answer = await self._client.post(f"/guest/{instance}/{verb}", content=json.dumps(dict(wish)), timeout=timeout_s)
+        except (httpx2.HTTPError, OSError) as error:
+            raise self._silent(error) from error
+        return dict(_checked(answer))
 
     async def _ask(self, method: str, path: str, charge: Charge, timeout_s: float = REQUEST_TIMEOUT_S) -> httpx2.Response:
         try:

@@ -15,7 +15,7 @@ from covey.host.host import Host
 from covey.model.domain import FoundDomain
 from covey.model.node import InstanceUse, Telemetry
 from covey.model.order import Charge, Message, Observation, Observed, Telling
-from covey.model.pool import Space
+from covey.model.pool import Place, Space
 from covey.model.step import Step, step_kinds
 from covey.model.steps.pool import EnsurePool
 
@@ -91,7 +91,7 @@ class Observer:
         if report and running:
             self._ready[instance] = (domain.generation, report)
         generation, said = self._ready.get(instance, (0, None))
-        seen = Observation(instance, domain.state, domain.reason, domain.generation, domain.pid)
+        seen = Observation(instance, domain.state, domain.reason, domain.generation, domain.pid, live=domain.live)
         if said is None or generation != domain.generation or not running:
             return seen
         return replace(
@@ -175,16 +175,21 @@ class Thermometer:
         )
 
     async def _measure_pools(self) -> dict[str, Space]:
-        spaces: dict[str, Space] = {}
-        troubles: dict[str, str] = {}
-        for pool, place in self._charge.pools.items():
-            try:
-                spaces[pool] = await self._host.storage(place).space(place)
-            except CoveyError as error:
-                troubles[f"pool {pool}"] = str(error)
+        """Side by side: one pool that does not answer must not keep the others waiting."""
+        places = dict(self._charge.pools)
+        rooms = await asyncio.gather(*(self._measure_pool(place) for place in places.values()))
+        found = dict(zip(places, rooms, strict=True))
+        spaces = {pool: room for pool, room in found.items() if isinstance(room, Space)}
+        troubles = {f"pool {pool}": str(room) for pool, room in found.items() if isinstance(room, CoveyError)}
         others = {about: trouble for about, trouble in self._problems.items() if not about.startswith("pool ")}
         self._problems = others | troubles  # of a pool that was given up there is nothing to tell
         return spaces
+
+    async def _measure_pool(self, place: Place) -> Space | CoveyError:
+        try:
+            return await self._host.storage(place).space(place)
+        except CoveyError as error:
+            return error
 
     async def _measure_instances(self) -> dict[str, InstanceUse]:
         try:
@@ -199,5 +204,5 @@ class Thermometer:
         for usage in usages:
             then, cpu_s = used.get(usage.instance, (now, usage.cpu_s))
             percent = 100 * (usage.cpu_s - cpu_s) / (now - then) if now > then else 0.0
-            instances[usage.instance] = InstanceUse(round(max(percent, 0.0), 1), usage.memory)
+            instances[usage.instance] = InstanceUse(round(max(percent, 0.0), 1), usage.memory, usage.cpu_s, usage.traffic)
         return instances

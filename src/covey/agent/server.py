@@ -1,6 +1,7 @@
 """The agent's door: HTTP over a unix socket of the machine, for its own root only.
 
 PUT /hello (a leader says its epoch), PUT /orders (many at once; answers at once), POST /acknowledge, PUT /charge, POST /inventory,
+POST /guest/ID/VERB, GET /screenshot/ID,
 GET /stream (a JSON message a line, for ever), GET /console/ID/log and WebSocket /console/ID.
 """
 
@@ -18,6 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from covey.agent.agent import Agent
+from covey.agent.guest import GUEST_VERBS
 from covey.base.errors import BadInput, CoveyError
 from covey.host.guest.protocol import ConsoleSession
 from covey.model import codec
@@ -61,6 +63,15 @@ def make_app(agent: Agent) -> Starlette:
 
         return StreamingResponse(lines(), media_type="application/x-ndjson")
 
+    async def ask_guest(request: Request) -> Response:
+        wish = json.loads(await request.body())
+        ask = GUEST_VERBS[request.path_params["verb"]]
+        return _json(await ask(agent.host.hypervisor, check_uuid(request.path_params["instance"]), wish))
+
+    async def screenshot(request: Request) -> Response:
+        picture = await agent.host.hypervisor.screenshot(check_uuid(request.path_params["instance"]))
+        return Response(picture, media_type="image/png")
+
     async def console_log(request: Request) -> Response:
         size = int(request.query_params.get("bytes", "0"))
         log = agent.host.guests.console_tail(check_uuid(request.path_params["instance"]), size)
@@ -83,6 +94,8 @@ def make_app(agent: Agent) -> Starlette:
             Route("/charge", put_charge, methods=["PUT"]),
             Route("/inventory", inventory, methods=["POST"]),
             Route("/stream", stream),
+            Route("/guest/{instance}/{verb}", ask_guest, methods=["POST"]),
+            Route("/screenshot/{instance}", screenshot),
             Route("/console/{instance}/log", console_log),
             WebSocketRoute("/console/{instance}", console),
         ],

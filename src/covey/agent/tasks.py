@@ -122,7 +122,7 @@ class Tasks:
     # --- one task ------------------------------------------------------------------------------------------------------------------
     async def _run(self, order: Order, doing: asyncio.Task[None] | None) -> None:
         outcome: Outcome | None = None
-        structlog.contextvars.bind_contextvars(job=order.job, step=order.id)
+        structlog.contextvars.bind_contextvars(job=order.job, step=order.id, request=order.request)
         try:
             if doing:
                 doing.cancel()
@@ -146,14 +146,16 @@ class Tasks:
                 if self._epochs[order.task] < self.epochs.epoch:  # at the moment of effect: a newer leader has spoken meanwhile
                     log.info("step dropped: its leader was deposed", step=order.task)
                     return None
+                log.debug("step begins", kind=order.step.kind, object=order.step.object, undo=order.undo)
                 work = Work(self._host, order.job, self._progress(order.task), order.secrets)
                 result: dict[str, Any] = await handler(work, order.step) or {}
+                log.debug("step ends", kind=order.step.kind, undo=order.undo)
             if self._settled:
                 await self._settled(order.step, order.undo)
             return Outcome(order.task, result, None)
         except CoveyError as error:
             log.info("step failed", kind=order.step.kind, undo=order.undo, error=str(error))
-            return Outcome(order.task, {}, error.to_json())
+            return Outcome(order.task, {}, error.to_json(), error.log if isinstance(error, StepFailed) else "")
         except Exception as error:  # the leader must learn of every end, also of our own mistakes
             log.exception("step ended by a mistake of Covey's", kind=order.step.kind)
             failure = StepFailed(

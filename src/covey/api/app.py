@@ -12,7 +12,25 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from covey import __version__
-from covey.api import cluster, console, disk, event, image, instance, job, network, node, pool, token
+from covey.api import (
+    cluster,
+    console,
+    disk,
+    event,
+    firewall,
+    forward,
+    guest,
+    image,
+    instance,
+    job,
+    metrics,
+    network,
+    nic,
+    node,
+    pool,
+    snapshot,
+    token,
+)
 from covey.api.console import add_console
 from covey.api.documents import Problem
 from covey.api.door import Door
@@ -28,11 +46,17 @@ NOUNS = {
     "image": image,
     "pool": pool,
     "network": network,
+    "forward": forward,
     "instance": instance,
     "disk": disk,
+    "nic": nic,
+    "firewall": firewall,
+    "snapshot": snapshot,
     "console": console,
+    "guest": guest,
     "job": job,
     "event": event,
+    "metrics": metrics,
     "token": token,
 }
 ABOUT = """Covey: a handful of ordinary Linux machines as one reliable virtual-server cluster.

@@ -26,6 +26,7 @@ from covey.api.operation import (
     REASON,
     Call,
     Operation,
+    Parameter,
     json_response,
 )
 from covey.base.errors import BadInput, check
@@ -50,9 +51,11 @@ def change(
     partial: tuple[str, ...] = (),
     answer: type[BaseModel] = JobDocument,
     example: Any = None,
+    also: tuple[Parameter, ...] = (),
 ) -> Operation:
     """A request as an operation. `in_path` says which of its fields each part of the path gives; `target` is the collection that
-    If-Match is about; `complete` makes further values from those of the body, in which `partial` fields are dicts."""
+    If-Match is about; `complete` makes further values from those of the body, in which `partial` fields are dicts; `also` are fields
+    that the query gives."""
     parts = dict(in_path or {})
     body = body_of(request, parts.values(), partial)
     has_body = method != "DELETE" and bool(body.model.model_fields)
@@ -63,6 +66,7 @@ def change(
         values = body.values(data if has_body else b"")
         for part, name in parts.items():
             values[name] = call.number(part) if part in ("index", "id") else call.path[part]
+        values |= {each.name: call.query[each.name] for each in also}
         if complete:
             values = complete(call, values)
         options = options_of(call, target)
@@ -80,7 +84,7 @@ def change(
         request.kind,
         handle,
         {202: answer, 200: PlanDocument},
-        (DRY_RUN, REASON, AFTER_JOBS, EXPECT),
+        (*also, DRY_RUN, REASON, AFTER_JOBS, EXPECT),
         headers,
         body.model if has_body else None,
         (404, 409, 413, *((412,) if target else ())),

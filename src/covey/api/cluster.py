@@ -10,10 +10,12 @@ from starlette.responses import Response
 
 from covey.api.bodies import StrictModel, Text, parse
 from covey.api.changes import Values, change, is_good_still
-from covey.api.documents import ClusterDocument, FixDocument, StatusDocument, VerdictDocument
+from covey.api.documents import ClusterDocument, ExportDocument, FixDocument, StatusDocument, VerdictDocument
 from covey.api.operation import AT_LEAST, IF_NONE_MATCH, JSON, Call, Operation, json_response
 from covey.model.requests.cluster import InitCluster, ModifyCluster
 from covey.service import documents, health, jobs
+from covey.service import export as exports
+from covey.service.access import ALLOWED
 from covey.service.listing import dumps
 
 COLLECTIONS = ("cluster", "node", "instance")
@@ -41,6 +43,11 @@ def _with_present_defaults(call: Call, values: Values) -> Values:
     if given is None:
         return values
     return {**values, "defaults": replace(call.inside.view.cluster.defaults, **given)}
+
+
+async def export(call: Call) -> Response:
+    view = await call.inside.view_at(call.query["at_least"])
+    return json_response(exports.export(view, ALLOWED.get(call.principal.role, frozenset())))
 
 
 async def status(call: Call) -> Response:
@@ -75,6 +82,17 @@ OPERATIONS = (
         {200: ClusterDocument, 304: None},
         (AT_LEAST,),
         (IF_NONE_MATCH,),
+        errors=(409,),
+    ),
+    Operation(
+        "GET",
+        "/v1/cluster/export",
+        "export_cluster",
+        "All that is wanted of the cluster, in an order of its own, without secrets",
+        "cluster.read",
+        export,
+        {200: ExportDocument},
+        (AT_LEAST,),
         errors=(409,),
     ),
     change("POST", "/v1/cluster", "init_cluster", "Make a cluster of this one machine", InitCluster, example={"name": "school"}),

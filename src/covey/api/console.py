@@ -1,4 +1,4 @@
-"""Serial consoles of instances: their log, and a WebSocket to type into."""
+"""Serial consoles of instances: their log, and a WebSocket to type into; and a picture of their screens."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ ENDED = 1000  # RFC 6455, section 7.4.1
 GOING_AWAY = 1001
 BROKEN = 1011
 MOST_REASON = 120  # bytes of a reason: the frame takes 123 (RFC 6455, section 5.5)
+PNG = "image/png"
 BYTES = Parameter("bytes", int, "At most so many of the last bytes.", LOG_BYTES, least=1, most=2**20)
 log = structlog.get_logger()
 
@@ -32,6 +33,17 @@ async def show_log(call: Call) -> Response:
     text = await call.inside.nodes.console_log(instance.node, instance.id, call.query["bytes"])
     headers = {"x-content-type-options": "nosniff"}  # a guest wrote it: no browser is to find a page in it
     return Response(text.decode(errors="replace").encode(), 200, headers, "text/plain")
+
+
+async def show_screen(call: Call) -> Response:
+    instance = call.inside.view.instance(call.path["name"])
+    state = call.inside.view.observed(instance.id).state
+    check(
+        state in ("running", "paused"),
+        Refused(f"it is {state}: there is nothing on its screen", instance, f"covey instance start {instance.name}"),
+    )
+    picture = await call.inside.nodes.screenshot(instance.node, instance.id)
+    return Response(picture, 200, {"x-content-type-options": "nosniff", "cache-control": "no-store"}, PNG)
 
 
 def add_console(app: FastAPI, inside: Inside) -> None:
@@ -116,5 +128,16 @@ OPERATIONS = (
         (BYTES,),
         errors=(404,),
         media_type="text/plain",
+    ),
+    Operation(
+        "GET",
+        "/v1/instances/{name}/screenshot",
+        "show_screenshot",
+        "What is on the guest's screen",
+        "console.read",
+        show_screen,
+        {200: None},
+        errors=(404, 409),
+        media_type=PNG,
     ),
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from covey.api.changes import change
-from covey.model.requests.disk import AddDisk, GrowDisk, RemoveDisk
+from covey.api.operation import PURGE
+from covey.model.requests.disk import AddDisk, GrowDisk, RemoveDisk, RestoreDisk
 
 DISKS = "/v1/instances/{name}/disks"
 OPERATIONS = (
@@ -31,9 +32,19 @@ OPERATIONS = (
         "DELETE",
         f"{DISKS}/{{index}}",
         "remove_disk",
-        "Take a disk out and remove its volume",
+        "Take a disk out; its volume is kept for a while",
         RemoveDisk,
         {"name": "instance", "index": "disk"},
         target="instance",
+        also=(PURGE,),
+    ),
+    change(
+        "POST",
+        f"{DISKS}/{{index}}/restore",
+        "restore_disk",
+        "Bring back a disk that was removed",
+        RestoreDisk,
+        {"name": "instance", "index": "disk"},
+        example={"to": "web2"},
     ),
 )

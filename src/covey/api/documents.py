@@ -23,6 +23,7 @@ class Problem(Document):
     detail: str
     object: str
     hint: str
+    request_id: str = Field("", description="By which the log knows the request that was answered so.")
 
 
 class Page(Document, Generic[T]):
@@ -118,6 +119,9 @@ class JobDocument(Document):
     progress: ProgressDocument | None
     digest: str
     request: dict[str, Any]
+    request_id: str = Field(
+        description="By which the logs know the request that brought it in; empty for what Covey does itself."
+    )
 
 
 class NewTokenDocument(JobDocument):
@@ -134,6 +138,21 @@ class DefaultsDocument(Document):
     ready_timeout_s: float
     crash_restarts: int
     crash_window_s: float
+    keep_removed_s: float
+
+
+class ExportDocument(Document):
+    """What is wanted of the cluster: `cluster`, and a list for each noun. Beside what stands here there are lists of further nouns."""
+
+    model_config = ConfigDict(extra="allow")
+
+    covey: str = Field(description="The release that wrote it.")
+    cluster: dict[str, Any]
+    nodes: list[dict[str, Any]]
+    pools: list[dict[str, Any]]
+    networks: list[dict[str, Any]]
+    images: list[dict[str, Any]]
+    instances: list[dict[str, Any]] = Field(description="As `covey instance add -f FILE` reads them.")
 
 
 class ClusterDocument(Document):
@@ -179,6 +198,8 @@ class NodeDocument(Document):
     memory_promised: int
     memory_reserved: int
     instances: int
+    cpu_models: list[str]
+    firmwares: list[str]
     pools: list[RoomDocument]
     problems: list[str]
 
@@ -218,18 +239,45 @@ class ImageDocument(Document):
 
 
 class NetworkDocument(Document):
+    """A network. `forwards` are the names of those that lead into it."""
+
     name: str
     id: str
+    type: Literal["nat", "routed", "isolated", "adopted"]
     bridge: str
+    uplink: str
     subnet: str
     gateway: str
     pool_first: str
     pool_last: str
     nat: bool
+    subnet6: str
+    gateway6: str
+    pool6_first: str
+    pool6_last: str
+    nat6: bool
     dns: list[str]
+    reserved: list[str]
+    host_ports: list[str]
+    forwards: list[str]
+    notes: str
     created_at: Time | None
     addresses_used: int
     users: list[str]
+
+
+class ForwardDocument(Document):
+    """A port of the nodes that leads to an instance."""
+
+    name: str
+    protocol: Literal["tcp", "udp"]
+    port: int
+    network: str
+    instance: str
+    to_port: int
+    addresses: list[str]
+    sources: list[str]
+    created_at: Time | None
 
 
 class TokenDocument(Document):
@@ -249,11 +297,67 @@ class DiskDocument(Document):
     volume: str
 
 
+class RuleDocument(Document):
+    direction: Literal["in", "out"]
+    protocol: Literal["any", "tcp", "udp", "icmp"]
+    ports: str
+    peer: str
+
+
+class FirewallDocument(Document):
+    """Rules that NICs have in common."""
+
+    name: str
+    id: str
+    rules: list[RuleDocument]
+    notes: str
+    created_at: Time | None
+    users: list[str]
+
+
+class SnapshotDiskDocument(Document):
+    index: int
+    size: int
+    pool: str
+    layer: str
+
+
+class SnapshotDocument(Document):
+    """All disks of an instance at one moment. `quiesced`: its guest's file systems were at rest; `current`: its disks lie right on it."""
+
+    name: str
+    id: str
+    instance: str
+    created_at: Time | None
+    quiesced: bool
+    current: bool
+    size: int
+    disks: list[SnapshotDiskDocument]
+    notes: str
+
+
 class NicDocument(Document):
     index: int
     network: str
     mac: str
     address: str
+    up: bool
+    guarded: bool
+    also: list[str]
+    limit_in: int
+    limit_out: int
+    firewalls: list[str]
+    rules: list[RuleDocument]
+    tap: str
+    address6: str
+
+
+class PendingDocument(Document):
+    """What the run under way does not have yet, in people's words: `field` is `now` so, and `then` at the next start."""
+
+    field: str
+    now: str
+    then: str
 
 
 class InstanceDocument(Document):
@@ -279,19 +383,87 @@ class InstanceDocument(Document):
     addresses: list[str]
     disks: list[DiskDocument]
     nics: list[NicDocument]
+    firewalls: list[str]
+    forwards: list[str]
     iso: str
     image: str
     tags: list[str]
+    owner: str
+    protected: bool
     notes: str
     ssh_keys: list[str]
     created_at: Time | None
     protection: str
     remark: str
+    max_cpus: int
+    max_memory: int
+    firmware: Literal["bios", "uefi"]
+    cpu_model: str
+    boot: list[str]
+    raw_xml: str
+    pending: list[PendingDocument]
     restart_at: Time | None
     crashes: int
     gave_up: bool
     cpu_percent: float | None
     memory_used: int | None
+
+
+class RemovedDocument(Document):
+    """What was removed and is kept until a time: an instance, or a disk by its number."""
+
+    id: str
+    what: Literal["instance", "disk"]
+    name: str
+    disk: int | None
+    node: str
+    disks: int
+    size: int
+    used: int
+    addresses: list[str]
+    removed_at: Time | None
+    keep_until_at: Time | None
+    by: str
+    reason: str
+
+
+class GuestInterfaceDocument(Document):
+    name: str
+    mac: str
+    addresses: list[str]
+
+
+class GuestFileSystemDocument(Document):
+    mount: str
+    type: str
+    size: int
+    used: int
+
+
+class GuestDocument(Document):
+    """How a guest sees itself, by the word of its own agent, now."""
+
+    hostname: str
+    system: str
+    kernel: str
+    interfaces: list[GuestInterfaceDocument]
+    file_systems: list[GuestFileSystemDocument]
+
+
+class GuestRunDocument(Document):
+    """How a command in a guest ended. What it printed is in base64, cut after 1 MiB each."""
+
+    status: int
+    signal: int
+    stdout: str
+    stderr: str
+    cut: bool
+
+
+class GuestSetDocument(Document):
+    """For which user it was set."""
+
+    user: str
 
 
 class FindingDocument(Document):

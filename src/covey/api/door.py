@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
-from collections.abc import Awaitable, Callable, MutableMapping
+import re
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
+import structlog
 from starlette.websockets import WebSocket
 
 from covey.api.problems import Unauthenticated, problem_response
-from covey.base.errors import CoveyError, Denied, Unavailable
+from covey.base.errors import CoveyError, Denied, Unavailable, check
 from covey.model.token import Token
 from covey.service.access import Principal, principal_of
 from covey.service.inside import Inside
@@ -21,32 +25,58 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MOST_AT_ONCE = 1_000  # requests; streams and long polls count too
+MOST_OF_ONE = 250  # of one token: its holder cannot keep the others out
+log = structlog.get_logger()
+REQUEST_ID = b"x-request-id"
+_SOUND_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_HEADS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 PEER = "covey.peer"  # in scope["state"]: the uid of a local caller, as the kernel tells it
 
 
 class Door:
-    """ASGI middleware. Leaves the Principal in scope["covey.principal"]."""
+    """ASGI middleware. Leaves the Principal in scope["covey.principal"], and gives the request the id by which the log knows it."""
 
     def __init__(self, app: App, inside: Inside) -> None:
         self._app = app
         self._inside = inside
         self._present = {"local": 0, "network": 0}  # counted apart: whoever comes over the network cannot keep root out
+        self._by_token: dict[str, int] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        request = _request_id(scope) or self._inside.draw(8)
+        structlog.contextvars.bind_contextvars(request=request)  # in the context of this request's own task
+        send = _with_id(send, request, f"{scope.get('method', scope['type'])} {scope['path']}")
         side = "local" if PEER in scope.get("state", {}) else "network"
         self._present[side] += 1
         try:
             if self._present[side] > MOST_AT_ONCE:
                 raise Unavailable(f"{MOST_AT_ONCE} requests are being answered already", "covey", "try again in a moment")
-            scope["covey.principal"] = self._identify(scope)
-            await self._app(scope, receive, send)
+            principal = scope["covey.principal"] = self._identify(scope)
+            with self._share(principal.name) if side == "network" else nullcontext():
+                await self._app(scope, receive, send)
         except (Unavailable, Denied) as error:
             await _refuse(scope, receive, send, error)
         finally:
             self._present[side] -= 1
+
+    @contextmanager
+    def _share(self, token: str) -> Iterator[None]:
+        """Raises Unavailable when the token has as many requests under way as one may."""
+        taken = self._by_token.get(token, 0)
+        check(
+            taken < MOST_OF_ONE,
+            Unavailable(f"{MOST_OF_ONE} of its requests are being answered already", f"token {token}", "end some of them"),
+        )
+        self._by_token[token] = taken + 1
+        try:
+            yield
+        finally:
+            self._by_token[token] -= 1
+            if not self._by_token[token]:
+                del self._by_token[token]
 
     def _identify(self, scope: Scope) -> Principal:
         """Raises Unauthenticated."""
@@ -86,6 +116,27 @@ def _bearer(scope: Scope) -> str:
                 "the Authorization header holds no bearer token", "request", "send: Authorization: Bearer SECRET"
             )
     raise Unauthenticated("a token is needed", "request", "send: Authorization: Bearer SECRET (covey token add)")
+
+
+def _request_id(scope: Scope) -> str:
+    """The id that the client gave its request, "" when it gave none, or none that may go into a log."""
+    for name, value in scope["headers"]:
+        if name == REQUEST_ID and _SOUND_ID.fullmatch(value):
+            return str(value.decode("ascii"))
+    return ""
+
+
+def _with_id(send: Send, request: str, what: str) -> Send:
+    """Tell the client by which id the log knows its request, and the log how it was answered."""
+
+    async def sending(message: MutableMapping[str, Any]) -> None:
+        if message["type"] in _HEADS:
+            message = {**message, "headers": [*message.get("headers", ()), (REQUEST_ID, request.encode())]}
+            if logging.getLogger().isEnabledFor(logging.DEBUG):  # asked first: every request comes this way
+                log.debug("answered", what=what[:200], status=message.get("status", 101))
+        await send(message)
+
+    return sending
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, error: CoveyError) -> None:

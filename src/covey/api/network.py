@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from covey.api.changes import change, listed, shown
 from covey.api.documents import NetworkDocument
-from covey.model.requests.network import AddNetwork, RemoveNetwork
+from covey.model.requests.network import AddNetwork, ModifyNetwork, RemoveNetwork
 from covey.service.listing import NETWORK
 
 OPERATIONS = (
@@ -18,6 +18,16 @@ OPERATIONS = (
         example={"name": "lan", "subnet": "10.77.0.0/24"},
     ),
     shown(NETWORK, "/v1/networks/{name}", "show_network", "One network", NetworkDocument, "network.read"),
+    change(
+        "PATCH",
+        "/v1/networks/{name}",
+        "modify_network",
+        "Change name servers, pools, reservations, ports of the node, or notes",
+        ModifyNetwork,
+        {"name": "network"},
+        target="network",
+        example={"reserve": ["10.77.0.5"], "dns": ["10.77.0.2"]},
+    ),
     change(
         "DELETE",
         "/v1/networks/{name}",

@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse, Response
 from covey.api.bodies import Body
 from covey.api.documents import Problem
 from covey.api.problems import MEDIA_TYPE, TooLarge, problem_response
+from covey.base import metrics
 from covey.base.errors import BadInput, Bug, CoveyError
 from covey.service.access import Principal, check_allowed
 from covey.service.inside import Inside
@@ -83,6 +84,7 @@ AT_LEAST = Parameter("at_least", int, "Wait until the answer holds this revision
 DRY_RUN = Parameter("dry_run", bool, "Answer with the plan and change nothing.", False)
 REASON = Parameter("reason", str, "Why; kept with the job.", "", example="kernel update")
 AFTER_JOBS = Parameter("after", str, "Jobs to come after, separated by commas.", "", example="12,13")
+PURGE = Parameter("purge", bool, "Keep nothing of it. What was removed before goes for good, too.", False)
 EXPECT = Parameter(
     "expect", str, "The digest of the plan that was shown: refused when it would be another one now.", "", longest=64
 )
@@ -199,6 +201,15 @@ def endpoint(operation: Operation, context: Context) -> Callable[[Request], Awai
     parse_query, permission, handle = operation.parse_query, operation.permission, operation.handle
     inside, submissions, listings = context.inside, context.submissions, context.listings
 
+    took, monotonic = metrics.REQUEST_S.labels(operation.id), inside.clock.monotonic
+
+    async def measured(request: Request) -> Response:
+        began = monotonic()
+        response = await answer(request)
+        took.observe(monotonic() - began)
+        metrics.REQUESTS.labels(operation.id, str(response.status_code)).inc()
+        return response
+
     async def answer(request: Request) -> Response:
         scope = request.scope
         try:
@@ -217,7 +228,7 @@ def endpoint(operation: Operation, context: Context) -> Callable[[Request], Awai
                 Bug(f"{type(error).__name__} in {operation.id}", operation.id, "this is a bug of Covey: see its log")
             )
 
-    return answer
+    return measured
 
 
 def route_of(operation: Operation, context: Context) -> dict[str, Any]:

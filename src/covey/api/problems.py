@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from covey.base.errors import KINDS, BadInput, CoveyError, Denied
+from covey.base.log import belongs_to
 from covey.service import documents
 from covey.service.listing import dumps
 from covey.service.submit import Changed
@@ -28,6 +29,6 @@ def problem_response(error: CoveyError, status: int = 0, headers: dict[str, str]
     """The title is the kind that base.errors knows, also of narrower kinds."""
     status = status or (412 if isinstance(error, Changed) else error.status)
     kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in KINDS)
-    document = documents.problem({**error.to_json(), "kind": kind}, status)
+    document = {**documents.problem({**error.to_json(), "kind": kind}, status), "request_id": belongs_to()}
     challenge = {"www-authenticate": "Bearer"} if status == 401 else {}
     return Response(dumps(document), status, {**challenge, **(headers or {})}, MEDIA_TYPE)

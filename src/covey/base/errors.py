@@ -79,7 +79,11 @@ class Unavailable(CoveyError):
 
 
 class StepFailed(CoveyError):
-    pass
+    """`log` is what a failed tool wrote, for the job's log; it does not travel with the error."""
+
+    def __init__(self, what: str, object: object = "", hint: str = "", log: str = "") -> None:
+        super().__init__(what, object, hint)
+        self.log = log
 
 
 class Bug(CoveyError):

@@ -9,36 +9,21 @@ prints.
 from __future__ import annotations
 
 import logging
-import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
+from covey.base.config import LOG_LEVELS
 from covey.base.errors import BadInput
-
-LEVELS = ("debug", "info", "warning", "error")
-HIDDEN = "(hidden)"
-_SECRET_KEYS = re.compile(
-    r"passw|passphrase|token|secret|user_?data|private_?key|api_?key|credential|authorization|cookie", re.IGNORECASE
-)
-_WORD = r"[\w-]{0,40}(?:passw|token|secret)[\w-]{0,40}"  # bounded: long lines must not take quadratic time
-# Secrets that turn up within other text, and what is left of them.
-_SECRET_TEXTS = (
-    (re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)", re.DOTALL), HIDDEN),
-    (re.compile(r"(\bBearer )[\w.~+/=-]+", re.IGNORECASE), rf"\1{HIDDEN}"),
-    (re.compile(r"(://[^/\s:@]*:)[^/\s@]+@"), rf"\1{HIDDEN}@"),
-    (re.compile(rf"({_WORD}=)(?:'[^']*'|\"[^\"]*\"|[^&\s\"',;)]+)", re.IGNORECASE), rf"\1{HIDDEN}"),
-    (re.compile(rf"([\"']{_WORD}[\"']: ?)(?:'[^']*'|\"[^\"]*\")", re.IGNORECASE), rf"\1{HIDDEN}"),
-)
-_DEEPEST = 8  # levels of nesting that are looked into; what lies deeper is hidden as a whole
+from covey.base.hiding import without_secrets
 
 
 def configure(json: bool, level: str = "info") -> None:
     """Send all that is logged to standard error, from `level` (debug, info, warning, error) up. Raises BadInput."""
-    if level not in LEVELS:
-        raise BadInput(f"{level!r} is not a log level", "log", f"choose one of {', '.join(LEVELS)}")
+    if level not in LOG_LEVELS:
+        raise BadInput(f"{level!r} is not a log level", "log", f"choose one of {', '.join(LOG_LEVELS)}")
     before: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -54,6 +39,7 @@ def configure(json: bool, level: str = "info") -> None:
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,  # a line that is not written then costs a microsecond or two, not ten
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -75,35 +61,16 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
     return found
 
 
+def belongs_to() -> str:
+    """The id of the API's request that what runs here is done for; "" for what Covey does by itself."""
+    return str(structlog.contextvars.get_contextvars().get("request", ""))
+
+
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Hide the values of keys that look secret, at any depth, and secrets within text: private keys, bearer tokens,
     passwords in URLs and `password=...`. A net under careful callers, not a licence: P13 keeps secrets out of what is
     logged in the first place."""
-    return {key: _without_secrets(key, value, _DEEPEST) for key, value in event.items()}
-
-
-def _without_secrets(key: object, value: Any, depth: int) -> Any:
-    if isinstance(key, str) and _SECRET_KEYS.search(key.replace("-", "_")):
-        return HIDDEN
-    if isinstance(value, str):
-        return _without_secret_texts(value)
-    if isinstance(value, bytes):
-        return _without_secret_texts(value.decode(errors="replace"))
-    if isinstance(value, bool | int | float | None):
-        return value
-    if depth == 0:
-        return HIDDEN
-    if isinstance(value, Mapping):
-        return {name: _without_secrets(name, inner, depth - 1) for name, inner in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_without_secrets(None, inner, depth - 1) for inner in value]
-    return _without_secret_texts(str(value))
-
-
-def _without_secret_texts(text: str) -> str:
-    for pattern, rest in _SECRET_TEXTS:
-        text = pattern.sub(rest, text)
-    return text
+    return {key: without_secrets(key, value) for key, value in event.items()}
 
 
 def _renderer(json: bool) -> structlog.typing.Processor:

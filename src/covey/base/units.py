@@ -8,6 +8,7 @@ from covey.base.errors import BadInput
 
 _UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
 _SIZE = re.compile(r"(\d{1,30}(?:\.\d{1,30})?)\s*([BKMGTP]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
+_RATE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([kKMGT]?)(?:bit(?:/s)?)?", re.ASCII)
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*(s|m|h|d)?", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 LARGEST_SIZE = 2**60
@@ -37,6 +38,32 @@ def humane_size(size: float) -> str:
             return f"{value:.1f}{unit}"
         value /= 1024
     raise AssertionError("unreachable: the loop ends at P")
+
+
+def exact_size(size: int) -> str:
+    """A size as people write it, without any rounding: 20G, 1536M, 1000."""
+    for unit in ("P", "T", "G", "M", "K"):
+        if size and size % _UNITS[unit] == 0:
+            return f"{size // _UNITS[unit]}{unit}"
+    return str(size)
+
+
+def parse_rate(text: str | int, object: object = "") -> int:
+    """Bits a second of "100M", "1G", "64kbit" or 8000: networks count in thousands. Raises BadInput."""
+    match = _RATE.fullmatch(str(text).strip())
+    if not match:
+        raise BadInput(f"{text!r} is not a rate", object, "write bits a second, such as 100M or 1G, or 0 for no limit")
+    return int(float(match[1]) * 1000 ** " KMGT".index((match[2] or " ").upper()))
+
+
+def humane_rate(bits: int) -> str:
+    """100Mbit/s."""
+    value = float(bits)
+    for unit in ("", "k", "M", "G", "T"):
+        if value < 999.95 or unit == "T":
+            return f"{value:.4g}{unit}bit/s"
+        value /= 1000
+    raise AssertionError("unreachable: the loop ends at T")
 
 
 def parse_duration(text: str | float, object: object = "") -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,7 @@ def await_many(client: Client, jobs: Sequence[Job], manner: Manner) -> int:
     """Wait for all jobs, with one line each. Returns the exit status."""
     deadline = _deadline(manner)
     status = 0
+    ends: Counter[str] = Counter()
     for position, job in enumerate(jobs):
         try:
             ended = client.wait(job["id"], deadline)
@@ -110,11 +112,15 @@ def await_many(client: Client, jobs: Sequence[Job], manner: Manner) -> int:
             complain(f"{plural(len(rest), 'job')} may go on: {', '.join(rest)}", "covey job list --filter state=running")
             return GOES_ON
         sentence, hint = ending(ended)
+        ends[ended["state"]] += 1
         if ended["state"] != "succeeded":
             complain(f"job {ended['id']}  {ended['title']}  {sentence}", hint)
             status = 1
         elif not manner.quiet:
             print(printable(f"job {ended['id']}  {ended['title']}  {sentence}"), flush=True)
+    if len(jobs) > 1 and not manner.quiet:
+        counted = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in ends.most_common())
+        say(f"{plural(len(jobs), 'job')}: {counted}")
     return status
 
 

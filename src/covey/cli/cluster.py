@@ -17,7 +17,16 @@ from covey.cli.text import complain, paragraph, plural, say, spoken_size, when
 from covey.cli.verbs import DURATION, SIZE, Manner, Name, Noun, Number, changes
 
 F = TypeVar("F", bound=Callable[..., Any])
-_DEFAULTS = ("cpus", "memory", "machine", "stop_graceful_s", "ready_timeout_s", "crash_restarts", "crash_window_s")
+_DEFAULTS = (
+    "cpus",
+    "memory",
+    "machine",
+    "stop_graceful_s",
+    "ready_timeout_s",
+    "crash_restarts",
+    "crash_window_s",
+    "keep_removed_s",
+)
 
 
 @click.group(cls=Noun)
@@ -29,6 +38,7 @@ def defaults(function: F) -> F:
     """Decorator: what instances get when nobody says otherwise."""
     wrapped: Any = function
     for option in (
+        click.option("--keep-removed", "keep_removed_s", type=DURATION, help="Keep what was removed; 0s: not at all. [7d]"),
         click.option("--crash-window", "crash_window_s", type=DURATION, help="Within so long. [1h]"),
         click.option("--crash-restarts", type=Number(0), metavar="N", help="Start again after so many crashes ... [5]"),
         click.option("--ready-timeout", "ready_timeout_s", type=DURATION, help="How long to wait for a guest to report. [10m]"),
@@ -59,7 +69,7 @@ def defaults(function: F) -> F:
 @changes
 @click.pass_obj
 def init(session: Session, /, name: str, manner: Manner, **wishes: Any) -> int:
-    """Make a cluster of this one machine, with a first pool `default`."""
+    """Make a cluster of this one machine, with a first pool `default`. Whether it is fit for that: covey node prepare."""
     from covey.client.client import Change
 
     body = {"name": name, **{key: value for key, value in wishes.items() if value is not None and key not in _DEFAULTS}}
@@ -89,6 +99,7 @@ def info(session: Session, /, as_json: bool) -> None:
         ("Stopping", f"asked for {humane_duration(given['stop_graceful_s'])}, then cut"),
         ("Ready within", humane_duration(given["ready_timeout_s"])),
         ("After crashes", f"started again {given['crash_restarts']} times within {humane_duration(given['crash_window_s'])}"),
+        ("Once removed", f"kept for {humane_duration(given['keep_removed_s'])}" if given["keep_removed_s"] else "gone at once"),
         ("MAC addresses", f"{cluster['mac_prefix']}:..."),
         ("Made", when(cluster["created_at"])),
         ("Notes", cluster["notes"]),
@@ -182,3 +193,20 @@ def _show(found: Any) -> None:
         f"{plural(found['checks'], 'check')} on {plural(found['nodes'], 'node')}, {plural(found['instances'], 'instance')}"
         f" in {found['seconds']:.1f} s: {counted(found['findings'])}"
     )
+
+
+@command.command("export", examples=["covey cluster export > school.yaml", "covey cluster export --json"])
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def export(session: Session, /, as_json: bool) -> None:
+    """All that is wanted of the cluster, as YAML in an order of its own: keep it in version control. Secrets are not in it.
+
+    `covey instance add -f FILE` makes the instances of such a file anew, save for their user-data and for what stands on their disks.
+    """
+    document = session.client.get("cluster", "export")
+    if as_json:
+        show_json(document)
+        return
+    import yaml
+
+    print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120), end="")

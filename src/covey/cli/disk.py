@@ -1,4 +1,4 @@
-"""disk add, grow, remove."""
+"""disk add, grow, remove, restore."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from covey.base.errors import NotFound, require
 from covey.base.units import parse_size
 from covey.cli.change import carry_out
 from covey.cli.session import Session
-from covey.cli.verbs import RELATIVE_SIZE, SIZE, Manner, Noun, Number, changes, named
+from covey.cli.verbs import RELATIVE_SIZE, SIZE, Manner, Name, Noun, Number, changes, named
 
 INDEX = Number(0, 1000)
 
@@ -60,14 +60,35 @@ def _size_now(session: Session, name: str, index: int) -> int:
     return int(require(disk, NotFound(f"it has no disk {index}", f"instance {name}", f"covey instance info {name}"))["size"])
 
 
-@command.command("remove", change=True, examples=["covey disk remove web1 1", "covey disk remove web1 1 --yes"])
+@command.command(
+    "remove",
+    change=True,
+    examples=["covey disk remove web1 1", "covey disk remove web1 1 --yes", "covey disk remove web1 1 --purge"],
+)
 @named("instance")
 @click.argument("index", type=INDEX)
+@click.option("--purge", is_flag=True, help="Keep nothing of it. What was removed before goes for good, too.")
 @changes
 @click.pass_obj
-def remove(session: Session, /, name: str, index: int, manner: Manner) -> int:
-    """Remove a disk with what is on it. There is no way back."""
+def remove(session: Session, /, name: str, index: int, purge: bool, manner: Manner) -> int:
+    """Take a disk out. It is kept for 7 days (cluster modify --keep-removed): covey disk restore."""
     from covey.client.client import Change
     from covey.client.connection import path_of
 
-    return carry_out(session, Change("DELETE", path_of("instances", name, "disks", index)), manner, destructive=True)
+    query = {"purge": "true"} if purge else {}
+    return carry_out(session, Change("DELETE", path_of("instances", name, "disks", index), query=query), manner, destructive=True)
+
+
+@command.command("restore", change=True, examples=["covey disk restore web1 1", "covey disk restore web1 1 --to web2"])
+@named("instance")
+@click.argument("index", type=INDEX)
+@click.option("--to", type=Name("instance"), help="Give it to this instance. [the one it was taken from]")
+@changes
+@click.pass_obj
+def restore(session: Session, /, name: str, index: int, to: str | None, manner: Manner) -> int:
+    """Give back a disk that was removed: with the number it had, or another one if that is taken."""
+    from covey.client.client import Change
+    from covey.client.connection import path_of
+
+    change = Change("POST", path_of("instances", name, "disks", index, "restore"), {"to": to} if to else {})
+    return carry_out(session, change, manner)

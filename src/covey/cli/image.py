@@ -9,6 +9,7 @@ import click
 
 from covey.base.errors import BadInput
 from covey.cli.change import carry_out
+from covey.cli.chosen import chosen, on_chosen
 from covey.cli.lists import names_of, show_json, show_list
 from covey.cli.session import Session
 from covey.cli.text import Column, paragraph, plain, sized, spoken_size, timed, when
@@ -127,12 +128,15 @@ def _given(**fields: Any) -> dict[str, Any]:
 
 
 @command.command("remove", change=True, examples=["covey image remove debian-11", "covey image remove debian-11 --dry-run"])
-@named("image")
+@chosen("image")
 @changes
 @click.pass_obj
-def remove(session: Session, /, name: str, manner: Manner) -> int:
+def remove(session: Session, /, name: str | None, filter: str, manner: Manner) -> int:
     """Remove an image that nobody uses."""
     from covey.client.client import Change
     from covey.client.connection import path_of
 
-    return carry_out(session, Change("DELETE", path_of("images", name)), manner, destructive=True)
+    def removal(one: str) -> Change:
+        return Change("DELETE", path_of("images", one))
+
+    return on_chosen(session, "image", name, filter, manner, removal, destructive=True)

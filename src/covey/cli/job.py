@@ -33,6 +33,7 @@ COLUMNS = (
     plain("step", right=True),
     timed("created", "created_at"),
     timed("ended", "ended_at"),
+    plain("request", "request_id"),
     Column("error", ("error",), lambda item, now: item["error"]["detail"] if item["error"] else "-"),
 )
 SHOWN = ("job", "state", "title", "user", "age", "took", "reason")

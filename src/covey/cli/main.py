@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -16,16 +16,25 @@ from covey.base.errors import CoveyError
 from covey.cli.session import Session
 from covey.cli.text import printable, tell
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 NOUNS = {
     "cluster": "The cluster itself: make it, change its defaults, verify it.",
     "disk": "Disks of instances.",
     "event": "What happened.",
+    "firewall": "Rules that NICs have in common: security groups.",
+    "forward": "Ports of the nodes that lead to instances.",
     "image": "Golden images, from which instances are made.",
     "instance": "Virtual servers.",
     "job": "Changes under way, and what became of them.",
+    "local": "This machine alone, without its controller.",
     "network": "Networks that instances are on.",
+    "nic": "NICs of instances.",
     "node": "The machines.",
     "pool": "Where disks are kept.",
+    "snapshot": "Disks of instances as they were at a moment.",
+    "support": "Help from others.",
     "token": "Who may come in over the network.",
 }
 ALONE = {
@@ -54,6 +63,13 @@ class Root(click.Group):
             return None
         command: click.Command = importlib.import_module(f"covey.cli.{cmd_name}").command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        from click.shell_completion import CompletionItem  # without importing any of the commands
+
+        known = {**NOUNS, **ALONE}
+        found = [CompletionItem(name, help=about) for name, about in known.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, commands in (("Nouns", NOUNS), ("Without a noun", ALONE)):

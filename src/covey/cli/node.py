@@ -1,4 +1,4 @@
-"""node list, info, modify, ping."""
+"""node list, info, modify, ping; prepare."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from covey.base.units import humane_duration
 from covey.cli.change import carry_out
 from covey.cli.lists import names_of, show_json, show_list
+from covey.cli.prepare import prepare
 from covey.cli.session import Session
 from covey.cli.text import NONE, Column, paragraph, plain, plural, say, since, size, sized, spoken_size, timed, when
 from covey.cli.verbs import Look, Manner, Noun, changes, lists, named
@@ -119,3 +120,6 @@ def ping(session: Session, /, name: str, manner: Manner) -> int:
     from covey.client.connection import path_of
 
     return carry_out(session, Change("POST", path_of("nodes", name, "ping"), {}), manner)
+
+
+command.add_command(prepare)

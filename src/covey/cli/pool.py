@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from covey.cli.change import carry_out
+from covey.cli.chosen import chosen, on_chosen
 from covey.cli.lists import names_of, show_json, show_list
 from covey.cli.session import Session
 from covey.cli.text import NONE, Column, paragraph, plain, size, timed, when
@@ -91,12 +92,15 @@ def add(session: Session, /, name: str, template: str | None, path: str | None, 
 
 
 @command.command("remove", change=True, examples=["covey pool remove hdd", "covey pool remove hdd --yes"])
-@named("pool")
+@chosen("pool")
 @changes
 @click.pass_obj
-def remove(session: Session, /, name: str, manner: Manner) -> int:
+def remove(session: Session, /, name: str | None, filter: str, manner: Manner) -> int:
     """Remove a pool that nobody uses."""
     from covey.client.client import Change
     from covey.client.connection import path_of
 
-    return carry_out(session, Change("DELETE", path_of("pools", name)), manner, destructive=True)
+    def removal(one: str) -> Change:
+        return Change("DELETE", path_of("pools", one))
+
+    return on_chosen(session, "pool", name, filter, manner, removal, destructive=True)

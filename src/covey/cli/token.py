@@ -8,7 +8,8 @@ from dataclasses import replace
 import click
 
 from covey.base.clock import render_time
-from covey.cli.change import GOES_ON, carry_out, show_plan, terms_of, watch
+from covey.cli.change import GOES_ON, show_plan, terms_of, watch
+from covey.cli.chosen import chosen, on_chosen
 from covey.cli.lists import names_of, show_list
 from covey.cli.session import Session
 from covey.cli.text import Column, complain, plain, timed, when
@@ -72,12 +73,15 @@ def add(session: Session, /, name: str, role: str | None, expires: float | None,
 
 
 @command.command("remove", change=True, examples=["covey token remove ci", "covey token remove ci --yes"])
-@named("token")
+@chosen("token")
 @changes
 @click.pass_obj
-def remove(session: Session, /, name: str, manner: Manner) -> int:
+def remove(session: Session, /, name: str | None, filter: str, manner: Manner) -> int:
     """Remove a token: whoever shows it is no longer let in."""
     from covey.client.client import Change
     from covey.client.connection import path_of
 
-    return carry_out(session, Change("DELETE", path_of("tokens", name)), manner, destructive=True)
+    def removal(one: str) -> Change:
+        return Change("DELETE", path_of("tokens", one))
+
+    return on_chosen(session, "token", name, filter, manner, removal, destructive=True)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from covey.base.errors import BadInput, check
-from covey.base.units import parse_duration, parse_size
+from covey.base.units import parse_duration, parse_rate, parse_size
 from covey.model.names import check_name
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 F = TypeVar("F", bound=Callable[..., Any])
+COMPLETING = "_COVEY_COMPLETE"  # set by a shell that completes a line
 
 
 class Verb(click.Command):
@@ -23,6 +28,11 @@ class Verb(click.Command):
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
         self.change = change
+        if COMPLETING in os.environ:
+            from covey.cli.complete import hint
+
+            for parameter in self.params:
+                hint(parameter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Examples"):
@@ -65,6 +75,15 @@ class Duration(click.ParamType[float]):
         return parse_duration(value, name_of(param))
 
 
+class Rate(click.ParamType[int]):
+    """A rate as people write it; bits a second within."""
+
+    name = "RATE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return parse_rate(value, name_of(param))
+
+
 class Name(click.ParamType[str]):
     """A name as the cluster allows it, refused here already: no other text gets into a URL."""
 
@@ -75,6 +94,11 @@ class Name(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         return check_name(value, self._noun)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
+        from covey.cli.complete import names
+
+        return names(ctx, self._noun, incomplete)
 
 
 class Number(click.ParamType[int]):
@@ -94,8 +118,28 @@ class Number(click.ParamType[int]):
         return int(text)
 
 
-SIZE, RELATIVE_SIZE, DURATION = Size(), Size(relative=True), Duration()
-JOB = Number(1)
+class JobNumber(Number):
+    """The number of a job."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
+        from covey.cli.complete import jobs
+
+        return jobs(ctx, incomplete)
+
+
+class OrNone(click.ParamType[Any]):
+    """What another type takes, or the word none, which is 0."""
+
+    def __init__(self, other: click.ParamType[Any]) -> None:
+        self._other = other
+        self.name = f"{other.name}|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return 0 if value == "none" else self._other.convert(value, param, ctx)
+
+
+SIZE, RELATIVE_SIZE, DURATION, RATE = Size(), Size(relative=True), Duration(), Rate()
+JOB = JobNumber(1)
 
 
 def named(noun: str, required: bool = True) -> Callable[[F], F]:

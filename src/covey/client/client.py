@@ -20,15 +20,17 @@ LOST_LIMIT_S = 60.0  # how long a server may be away (it restarts, say) while it
 ENDED = ("succeeded", "failed", "cancelled", "superseded", "needs_repair")
 _AGAIN_S = 0.3
 _VERIFY_LIMIT_S = 600.0
+_GUEST_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change as the API takes it: what `covey.model.requests` holds, as method, path and body."""
+    """A change as the API takes it: what `covey.model.requests` holds, as method, path, body and query."""
 
     method: str
     path: str
     body: Mapping[str, Any] | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,16 @@ class Client:
         return job
 
     def _send(self, change: Change, query: Mapping[str, object], headers: Mapping[str, str]) -> Answer:
-        return self.connection.request(change.method, change.path, query=query, body=change.body, headers=headers)
+        return self.connection.request(
+            change.method, change.path, query={**change.query, **query}, body=change.body, headers=headers
+        )
+
+    def in_guest(self, name: str, verb: str, body: Mapping[str, Any], seconds: float = 0.0) -> dict[str, Any]:
+        """Have a guest's own agent do something, which may take so many seconds."""
+        path = path_of("instances", name, "guest", verb)
+        answer = self.connection.request("POST", path, body=body, timeout_s=_GUEST_LIMIT_S + seconds)
+        document: dict[str, Any] = answer.json()
+        return document
 
     def verify(self) -> Verification:
         """Compare what every node has with the records; takes as long as the slowest node."""

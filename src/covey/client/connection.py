@@ -219,11 +219,7 @@ class EventStream:
 def no_answer(door: Door, error: Exception) -> CoveyError:
     """What a failure to reach the server, or to hear from it, means to a person."""
     local = isinstance(door, LocalDoor)
-    running = (
-        f"is it running? covey up --state {door.state}"
-        if isinstance(door, LocalDoor)
-        else "is it running, and is that its address?"
-    )
+    running = f"is it running? {door.started_by}" if isinstance(door, LocalDoor) else "is it running, and is that its address?"
     if isinstance(error, PermissionError):
         return Denied("you may not open its socket", str(door), "be root, or come with COVEY_SERVER and COVEY_TOKEN_FILE")
     if isinstance(error, ssl.SSLCertVerificationError):

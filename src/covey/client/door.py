@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from covey.base.config import find_file, read_settings
 from covey.base.errors import BadInput, Denied, check
 
-DEFAULT_STATE = "/var/lib/covey"
 DEFAULT_PORT = 7443
 _LONGEST_SOCKET = 107  # bytes, unix(7): sun_path with its closing zero
 
@@ -22,6 +22,12 @@ class LocalDoor:
     @property
     def socket(self) -> str:
         return str(Path(self.state) / "covey.sock")
+
+    @property
+    def started_by(self) -> str:
+        """The command with which to see to it that it runs. An installed Covey has its socket elsewhere, and leads there."""
+        is_service = Path(self.socket).is_symlink()
+        return "systemctl status 'covey-*'" if is_service else f"covey up --state {self.state}"
 
     def __str__(self) -> str:
         return self.socket
@@ -49,7 +55,7 @@ Door = LocalDoor | RemoteDoor
 
 def find_door(environ: Mapping[str, str], options: Mapping[str, str | None]) -> Door:
     """The door that the options name (`state`, `server`, `token_file`, `ca`), else the environment (COVEY_STATE, COVEY_SERVER,
-    COVEY_TOKEN_FILE, COVEY_CA), else this machine's. Raises BadInput, and Denied when the token cannot be read."""
+    COVEY_TOKEN_FILE, COVEY_CA), else this machine's, whose settings file says where it is. Raises BadInput, and Denied when the token cannot be read."""
     state, server = options.get("state") or "", options.get("server") or ""
     if not state and not server:
         state, server = environ.get("COVEY_STATE", ""), environ.get("COVEY_SERVER", "")
@@ -63,7 +69,7 @@ def find_door(environ: Mapping[str, str], options: Mapping[str, str | None]) -> 
             options.get("token_file") or environ.get("COVEY_TOKEN_FILE", ""),
             options.get("ca") or environ.get("COVEY_CA", ""),
         )
-    door = LocalDoor(state or DEFAULT_STATE)
+    door = LocalDoor(state or read_settings(find_file("", environ)).state)
     check(
         len(door.socket.encode(errors="surrogateescape")) <= _LONGEST_SOCKET and "\0" not in door.socket,
         BadInput("the path of its socket is too long", f"state directory {door.state}", "choose a shorter directory"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from covey.base.errors import KINDS, BadInput, CoveyError, Denied, NotFound, Refused, StepFailed, Unavailable
+from covey.base.errors import KINDS, BadInput, Bug, CoveyError, Denied, NotFound, Refused, StepFailed, Unavailable
 
 _BY_STATUS: dict[int, type[CoveyError]] = {400: BadInput, 401: Denied, 403: Denied, 404: NotFound, 409: Refused, 413: BadInput}
 
@@ -24,4 +24,7 @@ def error_of(status: int, body: bytes) -> CoveyError:
 def error_from(problem: dict[str, object], otherwise: type[CoveyError] = StepFailed) -> CoveyError:
     """The error that a problem document tells; a kind of a newer release becomes `otherwise`."""
     kind = KINDS.get(str(problem.get("title")), otherwise)
-    return kind(str(problem.get("detail") or "unknown error"), str(problem.get("object") or ""), str(problem.get("hint") or ""))
+    hint = str(problem.get("hint") or "")
+    if kind is Bug and problem.get("request_id"):
+        hint = f"{hint} (request {problem['request_id']})".strip()  # by which it is found there
+    return kind(str(problem.get("detail") or "unknown error"), str(problem.get("object") or ""), hint)

@@ -10,8 +10,9 @@ from covey.base.clock import Clock
 from covey.controller.fleet import Fleet
 from covey.controller.healer import Healer
 from covey.controller.hearing import Hearing
-from covey.controller.janitor import Janitor
+from covey.controller.janitor import Janitor, Retention
 from covey.controller.lead import take_leadership
+from covey.controller.purger import Purger
 from covey.engine.engine import Engine
 from covey.engine.ledger import Ledger
 from covey.planner import plan
@@ -23,23 +24,39 @@ class Controller:
     """Made by `lead`; `run` works until cancelled, or ends with Deposed when somebody else leads."""
 
     def __init__(
-        self, store: Store, feed: Feed, ledger: Ledger, clock: Clock, agents: list[Path], draw: Callable[[int], str]
+        self,
+        store: Store,
+        feed: Feed,
+        ledger: Ledger,
+        clock: Clock,
+        agents: list[Path],
+        draw: Callable[[int], str],
+        kept: Retention = Retention(),
     ) -> None:
         self.feed = feed
         self.hearing = Hearing(feed, ledger, clock)
         self.fleet = Fleet(agents, ledger.epoch, feed, self.hearing, clock)
         self.engine = Engine(store, feed, ledger, self.fleet, clock, plan)
-        self.janitor = Janitor(store, ledger, clock)
+        self.janitor = Janitor(store, ledger, clock, kept)
+        self.purger = Purger(feed, self.engine, clock, lambda: draw(16))
         self.healer = Healer(feed, self.engine, ledger, self.fleet, clock, lambda: draw(16))
 
     @classmethod
-    async def lead(cls, store: Store, clock: Clock, agents: list[Path], holder: str, draw: Callable[[int], str]) -> Controller:
+    async def lead(
+        cls,
+        store: Store,
+        clock: Clock,
+        agents: list[Path],
+        holder: str,
+        draw: Callable[[int], str],
+        kept: Retention = Retention(),
+    ) -> Controller:
         """Take the lead and read everything. `agents` are the sockets of the agents' doors; `draw` returns that many random bytes as
         hexadecimal digits."""
         leadership, revision = await take_leadership(store, clock, holder)
         feed = Feed(store)
         await feed.start()
-        return cls(store, feed, Ledger(store, clock, leadership, revision), clock, agents, draw)
+        return cls(store, feed, Ledger(store, clock, leadership, revision), clock, agents, draw, kept)
 
     async def run(self, serve: Callable[[], Awaitable[None]]) -> None:
         """Work, with `serve` beside it (the doors that stand on this)."""
@@ -52,6 +69,7 @@ class Controller:
                 group.create_task(self.healer.run(), name="healer")
                 group.create_task(self._repair_networks(), name="networks")
                 group.create_task(self.janitor.run(), name="janitor")
+                group.create_task(self.purger.run(), name="purger")
                 group.create_task(_forever(serve), name="doors")
         finally:
             await self.feed.close()

@@ -7,6 +7,7 @@ import json
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -27,6 +28,17 @@ ORIGIN: Cursor = (0, 0, 0)
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """An event that was told, with the view of that moment."""
+
+    view: ClusterView
+    kind: str
+    object: str
+    text: str
+    at: float
+
+
 class EventLog:
     """Listens to the feed. Sentences are made and files written behind the feed's back, in batches, without fsync: the events of the
     last moments before a power cut may be lost, records never depend on them."""
@@ -37,7 +49,7 @@ class EventLog:
         self._history = history
         self._clock = clock
         self._events: deque[Event] = deque(maxlen=KEPT)
-        self._queue: deque[tuple[ClusterView, ClusterView, Changes]] = deque()
+        self._queue: deque[tuple[ClusterView, ClusterView, Changes] | _Told] = deque()
         self._news = asyncio.Event()
         self._listeners: list[Callable[[], None]] = []
         self._file = 1  # number of the one being written
@@ -86,6 +98,11 @@ class EventLog:
                     break
         return found[::-1]
 
+    def tell(self, kind: str, object: str, text: str) -> None:
+        """Keep what no record shows: something that was done within a guest, say."""
+        self._queue.append(_Told(self._feed.view, kind, object, text, self._clock.now()))
+        self._news.set()
+
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` (in the event loop) whenever there are new events."""
         self._listeners.append(listener)
@@ -109,7 +126,11 @@ class EventLog:
         while self._queue:
             fresh: list[Event] = []
             while self._queue and len(fresh) < 1_000:
-                before, after, changes = self._queue.popleft()
+                item = self._queue.popleft()
+                if isinstance(item, _Told):
+                    fresh.append(self._place(item))
+                    continue
+                before, after, changes = item
                 try:
                     fresh += self._take(before, after, await self._with_ends(changes))
                 except (
@@ -150,6 +171,16 @@ class EventLog:
         self._forgotten = self._forgotten or len(self._events) + len(fresh) > KEPT
         self._events.extend(fresh)
         return list(fresh)
+
+    def _place(self, told: _Told) -> Event:
+        """Its event, behind all that came before."""
+        leadership = told.view.leadership
+        here = max((leadership.incarnation if leadership else 0, told.view.revision), self.last[:2])
+        number = self.last[2] + 1 if here == self.last[:2] else 0
+        event = Event((*here, number), told.at, told.kind, told.object, told.text)
+        self._forgotten = self._forgotten or len(self._events) >= KEPT
+        self._events.append(event)
+        return event
 
     def _write(self, fresh: list[Event]) -> None:
         while fresh:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -19,6 +20,7 @@ from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Observat
 from covey.model.pool import Pool
 from covey.model.step import Step
 from covey.model.view import ClusterView
+from covey.planner.network.laying import laid
 from covey.store.feed import Changes, Feed
 
 UNKNOWN_NODE_PATIENCE_S = 1.0
@@ -56,12 +58,12 @@ class Fleet:
         self._feed.tell(hello.node, hello.telemetry)
         self._met.set()
         log.info("agent answers", node=hello.node, host=hello.telemetry.hostname, at_work_on=list(hello.in_flight))
-        await link.look_after(charge_of(self._feed.view))
+        await link.look_after(charge_of(self._feed.view, link.node))
         await self._look_for_broken_networks(link)
 
     async def _look_for_broken_networks(self, link: Link) -> None:
         """Bridges do not survive a restart of the machine."""
-        networks = tuple(self._feed.view.all("network", Network))
+        networks = charge_of(self._feed.view, link.node).networks
         if networks:
             inventory = await link.inventory(Charge({}, networks))
             intact = {found.id for found in inventory.networks if found.intact}
@@ -96,7 +98,7 @@ class Fleet:
                 self.progress.pop(int(key.rpartition("/")[2]), None)
         if any(key.startswith(("state/pool/", "state/network/")) for key, _ in changes):
             for link in self._by_node.values():
-                task = asyncio.create_task(_charge_quietly(link, charge_of(after)))
+                task = asyncio.create_task(_charge_quietly(link, charge_of(after, link.node)))
                 self._charging.add(task)
                 task.add_done_callback(self._charging.discard)
 
@@ -123,9 +125,19 @@ class Fleet:
         """The last `size` bytes at most that a guest printed. Raises Unavailable."""
         return await self._link(node).console_log(instance, size)
 
+    async def ask_guest(
+        self, node: str, instance: str, verb: str, wish: Mapping[str, Any], timeout_s: float
+    ) -> Mapping[str, Any]:
+        """What a guest's own agent answers. Raises Unavailable, Refused, StepFailed."""
+        return await self._link(node).ask_guest(instance, verb, wish, timeout_s)
+
+    async def screenshot(self, node: str, instance: str) -> bytes:
+        """What is on a guest's screen, as PNG. Raises Unavailable, Refused."""
+        return await self._link(node).screenshot(instance)
+
     async def inventory(self, node: str) -> Inventory:
         """Everything of Covey's on a node. Raises Unavailable."""
-        return await self._link(node).inventory(charge_of(self._feed.view))
+        return await self._link(node).inventory(charge_of(self._feed.view, node))
 
     @contextlib.asynccontextmanager
     async def console(self, node: str, instance: str) -> AsyncIterator[Terminal]:
@@ -148,6 +160,8 @@ async def _charge_quietly(link: Link, charge: Charge) -> None:
         log.info("the agent will learn of its pools with its next link", error=str(error))
 
 
-def charge_of(view: ClusterView) -> Charge:
+def charge_of(view: ClusterView, node: str) -> Charge:
+    """What the node with this id looks after."""
     pools = {pool.id: pool.place for pool in view.all("pool", Pool) if pool.capability.holds_volumes}
-    return Charge(pools, tuple(view.all("network", Network)))
+    networks = sorted(view.all("network", Network), key=lambda network: network.name)
+    return Charge(pools, tuple(laid(view, network, node) for network in networks))

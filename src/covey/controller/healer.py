@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
@@ -13,17 +13,21 @@ from covey.engine.engine import Engine
 from covey.engine.ledger import Ledger
 from covey.engine.nodes import Nodes
 from covey.model import record as records
-from covey.model.instance import Instance
+from covey.model.instance import Instance, Observed
 from covey.model.job import Debris, Job
 from covey.model.requests.instance import StartInstance
 from covey.model.requests.repair import RepairNetwork
 from covey.model.step import Step
 from covey.model.steps.disk import EnsureVolume
+from covey.model.steps.firewall import EnsureFirewall
 from covey.model.steps.image import EnsureImageBuilt, EnsureImageFetched
 from covey.model.steps.instance import EnsureDefined, EnsureSeed
-from covey.model.steps.network import EnsureNetwork
+from covey.model.steps.network import EnsureNetwork, EnsureRouted
+from covey.model.steps.nic import EnsureFiltered, EnsureNicSet
 from covey.model.steps.pool import EnsurePool
 from covey.model.view import ClusterView
+from covey.planner.filters import filters_of
+from covey.planner.instance.parts import domain_nic
 from covey.store.feed import Changes, Feed
 from covey.store.protocol import Delete, Unmet
 
@@ -33,6 +37,7 @@ LOOK_EVERY_S = 5.0
 FAILED_PAUSE_S = 60.0  # before a start that failed is tried again
 DEBRIS_EVERY_S = 30.0
 OBSERVED = "state/observed/"
+DOWN = ("crashed", "stopped", "missing")
 log = structlog.get_logger()
 
 
@@ -46,10 +51,12 @@ class Healer:
         self._clock = clock
         self._draw = draw
         self._not_before: dict[str, float] = {}
+        self._down: set[str] = set()  # ids of instances seen down: a change among thousands costs no look at all of them
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
         self._feed.listen(self._on_change)
+        self._down = {observed.id for observed in self._feed.view.all("observed", Observed) if observed.state in DOWN}
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._restart(), name="restarts")
@@ -66,7 +73,12 @@ class Healer:
             if key.startswith(OBSERVED):
                 self._wake.set()
                 instance = key.removeprefix(OBSERVED)
-                if after.observed(instance).state == "running":  # that start did not fail: the next crash has a pause of its own
+                state = after.observed(instance).state
+                if state in DOWN:
+                    self._down.add(instance)
+                else:
+                    self._down.discard(instance)
+                if state == "running":  # that start did not fail: the next crash has a pause of its own
                     self._not_before.pop(instance, None)
             elif key.startswith("state/job/"):
                 self._wake.set()
@@ -85,7 +97,7 @@ class Healer:
         """Start what should run; returns the seconds until something may be due."""
         now = self._clock.now()
         wait = LOOK_EVERY_S
-        for instance, at in list(to_restart(self._feed.view)):
+        for instance, at in to_restart(self._feed.view, sorted(self._down)):
             at = max(at, self._not_before.get(instance.id, 0.0))
             if at > now:
                 wait = min(wait, at - now)
@@ -139,7 +151,8 @@ class Healer:
 
 def over_and_left(view: ClusterView) -> list[Debris]:
     """Debris of jobs that are over: one under way may still write, or delete, the record that decides. Pure."""
-    return [debris for debris in view.debris if view.find("job", f"{debris.job:010d}") is None]
+    left = [debris for debris in view.debris if view.find("job", f"{debris.job:010d}") is None]
+    return sorted(left, key=lambda debris: debris.id)
 
 
 def is_in_use(view: ClusterView, step: Step) -> bool:
@@ -147,21 +160,39 @@ def is_in_use(view: ClusterView, step: Step) -> bool:
     stay. (A run is told apart by its generation, on its node.) Pure."""
     collection, _, id = step.object.partition("/")
     if isinstance(step, EnsureVolume):
-        return any(disk.volume.id == id for instance in view.instances for disk in instance.disks)
+        return any(disk.volume.id == id for _, disk in view.disks)
+    if isinstance(step, EnsureNicSet | EnsureFiltered):  # what was before, unless a later job has made it otherwise
+        return not _was_so(view, step)
+    if isinstance(step, EnsureFirewall):
+        record = view.find("firewall", id)
+        return bool(record) if step.before is None else record is None or record.rules != step.before
+    if isinstance(step, EnsureRouted):
+        return any(address in view.addresses.get(id, ()) for address in step.addresses)
     if isinstance(step, EnsureSeed | EnsureDefined | EnsurePool | EnsureNetwork | EnsureImageFetched | EnsureImageBuilt):
         return view.find(collection, id) is not None
     return False
 
 
-def to_restart(view: ClusterView) -> Iterator[tuple[Instance, float]]:
-    """Instances that should run and do not, with the time from which they may be started. Pure."""
-    busy = {name for job in view.jobs for name in _objects(view, job)}
-    for instance in view.instances:
-        observed = view.find("observed", instance.id)
-        if observed is None or instance.desired != "running" or instance.state != "ready" or observed.gave_up:
-            continue
-        if observed.state in ("crashed", "stopped", "missing") and f"instance/{instance.id}" not in busy:
-            yield instance, observed.restart_at
+def _was_so(view: ClusterView, step: EnsureNicSet | EnsureFiltered) -> bool:
+    """Whether what this step found is what the record says."""
+    instance: Instance | None = view.find("instance", step.instance)
+    if instance is None:
+        return isinstance(step, EnsureFiltered) and not step.before
+    if isinstance(step, EnsureFiltered):
+        return filters_of(view, instance) == step.before
+    return any(domain_nic(view, nic) == step.before for nic in instance.nics)
+
+
+def to_restart(view: ClusterView, down: Sequence[str]) -> list[tuple[Instance, float]]:
+    """Instances, of those with the ids `down`, that should run and do not, with the time from which they may be started. Pure."""
+    found = [(view.find("instance", id), view.observed(id)) for id in down]
+    due = [(instance, observed) for instance, observed in found if instance and _should_run(instance, observed)]
+    busy = {name for job in view.jobs for name in _objects(view, job)} if due else set()
+    return [(instance, observed.restart_at) for instance, observed in due if f"instance/{instance.id}" not in busy]
+
+
+def _should_run(instance: Instance, observed: Observed) -> bool:
+    return instance.desired == "running" and instance.state == "ready" and observed.state in DOWN and not observed.gave_up
 
 
 def _objects(view: ClusterView, job: Job) -> Iterator[str]:

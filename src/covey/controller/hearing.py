@@ -46,9 +46,9 @@ class Hearing:
         present = {observation.instance for observation in observations}
         for observation in observations:
             self.hear(observation)
-        for instance in self._feed.view.instances:
-            if instance.node == node and instance.id not in present and instance.state == "ready":
-                self.hear(Observation(instance.id, "missing", "", 0, 0))
+        expected = [instance.id for instance in self._feed.view.instances if instance.node == node and instance.state == "ready"]
+        for id in sorted(set(expected) - present):
+            self.hear(Observation(id, "missing", "", 0, 0))
 
     async def run(self) -> None:
         while True:
@@ -124,6 +124,7 @@ def observed_after(before: Observed, seen: Observation, defaults: Defaults, now:
         ready_s=seen.ready_s,
         ready_at=now if seen.ready_generation and seen.ready_generation != before.ready_generation else before.ready_at,
         addresses=seen.addresses,
+        live=seen.live,
     )
     if seen.state == "running":
         return replace(after, restart_at=0.0, gave_up=False, crashes=() if before.gave_up else before.crashes)

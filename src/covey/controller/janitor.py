@@ -1,6 +1,8 @@
-"""The janitor: ended jobs are kept for 30 days, and 10,000 of them (P15)."""
+"""The janitor: ended jobs are kept for 30 days, and 10,000 of them, unless the settings say otherwise (P15)."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import structlog
 
@@ -10,18 +12,25 @@ from covey.engine.ledger import Ledger, history_key
 from covey.model import record as records
 from covey.store.protocol import Delete, Store
 
-KEPT_JOBS = 10_000
-KEPT_S = 30 * 86400.0
 EVERY_S = 600.0
 AT_ONCE = 100
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How many ended jobs are kept, and for how many seconds: whichever limit is reached first."""
+
+    jobs: int = 10_000
+    jobs_s: float = 30 * 86400.0
+
+
 class Janitor:
-    def __init__(self, store: Store, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, store: Store, ledger: Ledger, clock: Clock, kept: Retention = Retention()) -> None:
         self._store = store
         self._ledger = ledger
         self._clock = clock
+        self._kept = kept
 
     async def run(self) -> None:
         while True:
@@ -38,9 +47,9 @@ class Janitor:
         newest = await self._store.list(records.HISTORY, limit=1, descending=True)
         if not newest.entries:
             return 0
-        first_kept = history_key(max(int(newest.entries[0].key.removeprefix(records.HISTORY)) - KEPT_JOBS + 1, 0))
+        first_kept = history_key(max(int(newest.entries[0].key.removeprefix(records.HISTORY)) - self._kept.jobs + 1, 0))
         oldest = await self._store.list(records.HISTORY, limit=AT_ONCE)
-        before = self._clock.now() - KEPT_S
+        before = self._clock.now() - self._kept.jobs_s
         over = [
             entry.key
             for entry in oldest.entries

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from covey.base import metrics
 from covey.base.clock import Clock
 from covey.base.errors import BadInput, Bug, CoveyError, NotFound, Refused, Unavailable, check
 from covey.engine.ledger import Deposed, Ledger, history_key, ops_of, plan_op
@@ -374,6 +375,17 @@ class Engine:
         self._over(job, runner.plan)
 
     def _over(self, job: Job, plan: Plan | None) -> None:
+        metrics.JOBS.labels(job.state).inc()
+        took_s = round(job.ended_at - job.created_at, 3)
+        log.info(
+            "job over",
+            job=job.id,
+            request=job.request_id,
+            title=job.request.title,
+            user=job.user,
+            state=job.state,
+            took_s=took_s,
+        )
         if plan:
             self._busy.release(job.id, plan.uses)
         self._blocked.pop(job.id, None)

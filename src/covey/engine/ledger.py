@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import structlog
 
+from covey.base import metrics
 from covey.base.clock import Clock
 from covey.base.errors import NoSpace, Unavailable
 from covey.model import codec
@@ -76,8 +77,11 @@ class Ledger:
     async def _commit(self, compare: Sequence[Unchanged], ops: Sequence[Op], job: Job | None, patient: bool) -> int:
         uncertain = False
         while True:
+            began = self._clock.monotonic()
             try:
-                return await self._store.txn(compare, ops)
+                written = await self._store.txn(compare, ops)
+                metrics.COMMIT_S.observe(self._clock.monotonic() - began)
+                return written
             except Unmet as unmet:
                 if unmet.key == self._leader.key:
                     raise Deposed from None

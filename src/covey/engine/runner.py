@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from covey.base import metrics
 from covey.base.clock import Clock
 from covey.base.errors import CoveyError, NotFound, Refused, StepFailed, from_json, require
 from covey.engine.ledger import Ledger, ops_of
@@ -57,7 +58,7 @@ class Runner:
 
     async def run(self) -> Job:
         """From wherever the job stands to its end; returns it as ended. Raises Deposed."""
-        structlog.contextvars.bind_contextvars(job=self.job.id)
+        structlog.contextvars.bind_contextvars(job=self.job.id, request=self.job.request_id)
         if self.job.state == "running":
             await self._go_forward()
         if self.job.state == "undoing":
@@ -85,6 +86,8 @@ class Runner:
             outcome = await self._until_interrupted(self._order(step, self.job.step, undo=False), step)
             if outcome is None:
                 continue  # cancelled while it ran: the loop's head turns back
+            ended = "failed" if outcome.error else "done"
+            metrics.STEP_S.labels(step.kind, ended).observe(max(self.clock.now() - started, 0.0))
             if outcome.error is None:
                 await self._record_done(outcome, started)
             elif step.role == FORWARD:

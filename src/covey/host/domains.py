@@ -5,14 +5,27 @@ from __future__ import annotations
 from covey.host.host import Host
 from covey.host.storage.protocol import Attachment
 from covey.model.domain import Domain
+from covey.model.filter import Rule
+from covey.model.shape import pending, shape_of
 
 
 async def ensure_defined(host: Host, domain: Domain, job: str) -> None:
-    """Define a domain; how its volumes and its ISO are opened is this machine's affair."""
+    """Define a domain."""
+    await host.hypervisor.ensure_defined(domain, attachments_of(host, domain), job)
+
+
+async def ensure_redefined(host: Host, domain: Domain, job: str) -> tuple[str, ...]:
+    """Change a definition, and of the running guest what can be changed: the names of what waits for its next start."""
+    live = await host.hypervisor.ensure_redefined(domain, attachments_of(host, domain), job)
+    return tuple(one.field for one in pending(shape_of(domain), live)) if live else ()
+
+
+def attachments_of(host: Host, domain: Domain) -> dict[str, Attachment]:
+    """How its volumes and its ISO are opened is this machine's affair."""
     attachments = {disk.volume.id: host.attachment(disk.volume) for disk in domain.disks}
     if domain.iso:
         attachments[domain.iso] = Attachment("file", str(host.images.path(domain.iso)), "raw")
-    await host.hypervisor.ensure_defined(domain, attachments, job)
+    return attachments
 
 
 async def ensure_running(host: Host, instance: str, generation: int) -> tuple[int, int]:
@@ -43,6 +56,21 @@ async def take_back_run(host: Host, instance: str, generation: int) -> None:
         await host.hypervisor.ensure_stopped(instance, 0.0)
 
 
+async def ensure_nic_detached(host: Host, instance: str, nic: int, timeout_s: float) -> None:
+    """A NIC is filtered for as long as the guest has it."""
+    await host.hypervisor.ensure_nic_detached(instance, nic, timeout_s)
+    await host.filters.ensure_unfiltered(instance, nic)
+
+
+async def take_back_firewall(host: Host, firewall: str, before: tuple[Rule, ...] | None, job: str) -> None:
+    """The rules that it had before, or none of it when this job made it."""
+    if before is None:
+        await host.filters.ensure_firewall_absent(firewall, job)
+    else:
+        await host.filters.ensure_firewall(firewall, before, job)
+
+
 async def ensure_instance_absent(host: Host, instance: str) -> None:
     await host.hypervisor.ensure_absent(instance)
+    await host.filters.ensure_unfiltered(instance)
     await host.guests.ensure_seed_absent(instance)

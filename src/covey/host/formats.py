@@ -13,6 +13,7 @@ from pathlib import Path
 SECTOR = 512
 LARGEST_QCOW2 = 2**51  # bytes: what a qcow2 with clusters of 64 KiB can map (its first-level table is at most 32 MiB)
 
+LONGEST_BACKING = 1023  # bytes of a backing file's name in a qcow2
 _QCOW2_MAGIC = b"QFI\xfb"
 _CORRUPT, _EXTERNAL_DATA = 1 << 1, 1 << 2  # bits of the incompatible features
 _KNOWN_FEATURES = 0b11111  # of those: what QEMU 7.2 reads
@@ -70,6 +71,19 @@ def find_size(path: Path, format: str) -> int:
     if not head.startswith(_QCOW2_MAGIC) or len(head) < 104:
         raise ValueError(f"{path} has no qcow2 header")
     return _parse_qcow2(head).size
+
+
+def find_backing(path: Path) -> str:
+    """The file that a qcow2 says it lies on; "" for none. Raises OSError."""
+    with path.open("rb") as file:
+        head = file.read(SECTOR)
+        if not head.startswith(_QCOW2_MAGIC) or len(head) < 104:
+            return ""
+        offset, length = struct.unpack_from(">QI", head, 8)
+        if not offset or length > LONGEST_BACKING:
+            return ""
+        file.seek(offset)
+        return file.read(length).decode(errors="replace")
 
 
 def round_up(size: int, unit: int = SECTOR) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from covey.base.errors import Refused, require
+from covey.host.filter.protocol import Filters
 from covey.host.guest.protocol import Guests
 from covey.host.hypervisor.protocol import Hypervisor
 from covey.host.image.protocol import Images
@@ -23,6 +24,7 @@ class Host:
     hypervisor: Hypervisor
     networks: Networks
     guests: Guests
+    filters: Filters
 
     def storage(self, place: Place) -> Storage:
         return require(

@@ -146,13 +146,14 @@ def busy_percent(before: Ticks, now: Ticks) -> float:
 
 
 def parse_resolvers(text: str) -> tuple[str, ...]:
-    """The IPv4 name servers of a resolv.conf(5) that guests could ask as well: none of the loopback's."""
+    """The name servers of a resolv.conf(5) that guests could ask as well: none of the loopback's, none that only a link knows."""
     servers = [words[1] for line in text.splitlines() if (words := line.split())[:1] == ["nameserver"] and len(words) > 1]
     return tuple(server for server in servers if _is_for_guests(server))
 
 
 def _is_for_guests(server: str) -> bool:
     try:
-        return not ipaddress.IPv4Address(server).is_loopback
+        address = ipaddress.ip_address(server)
     except ValueError:
-        return False  # IPv6, which guests do not have
+        return False
+    return not (address.is_loopback or address.is_link_local)

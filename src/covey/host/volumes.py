@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from covey.base.errors import NotFound, require
+from covey.base.errors import NotFound, Unavailable, require
 from covey.host.host import Host
 from covey.host.storage.protocol import Source
 from covey.model.pool import Volume
@@ -26,5 +26,19 @@ async def ensure_volume_size(host: Host, instance: str, disk: int, volume: Volum
     found = await host.hypervisor.domain(instance)
     if volume.format == "qcow2" and found and found.state in ("running", "paused"):
         await host.hypervisor.ensure_guest_size(instance, disk, volume.size)
-        return volume.size
+        found = await host.hypervisor.domain(instance)
+        if found and found.state in ("running", "paused"):
+            return volume.size  # else the guest may have ended before QEMU was asked
     return await host.storage(volume.place).ensure_size(volume, volume.size)
+
+
+async def find_used(host: Host, volumes: tuple[Volume, ...], needed: bool) -> int:
+    """Bytes that volumes take together. Raises NotFound for a missing one that is `needed`."""
+    used = 0
+    for volume in volumes:
+        try:
+            used += await host.storage(volume.place).used(volume)
+        except (NotFound, Unavailable):
+            if needed:
+                raise
+    return used

@@ -4,48 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from importlib.util import find_spec
 
 from covey.base.errors import Refused, check
-from covey.main.layout import CANNOT, Choices, Layout, parse_address, prepare
+from covey.main.layout import CANNOT, Choices, alone, choose, prepare
 
+__all__ = ["choose", "up"]
 STOP_WITHIN_S = 15.0
 FIRST_START_S = 60.0
 
 
-def up(state: str, hosts: str = "real", netns: str = "", listen: str = "") -> int:
+def up(choices: Choices) -> int:
     """Run all of Covey in the foreground until interrupted; guests run on afterwards. Returns the exit status.
     Raises Refused or BadInput when it cannot begin."""
-    choices = Choices(Path(state).absolute(), hosts, netns, listen)
     check(
-        os.geteuid() == 0 or hosts == "fake",
+        os.geteuid() == 0 or choices.hosts == "fake",
         Refused("Covey must run as root", "covey up", "use sudo, or try it with --hosts fake"),
     )
-    if listen:
-        parse_address(listen)
-    prepare(Layout(choices.state))
-    with _alone(choices.state):
+    check(
+        find_spec("covey.controller"),
+        Refused("there is no controller on this machine, which has the package covey-node", "covey up", "install covey"),
+    )
+    prepare(choices.layout)
+    with alone(choices.state):
         return asyncio.run(_supervise(choices))
-
-
-@contextlib.contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    """Hold the state directory's lock. Raises Refused while another covey has it."""
-    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise Refused("another covey runs on this state directory", str(state), "end that one, or use another --state") from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 async def _supervise(choices: Choices) -> int:

@@ -17,12 +17,21 @@ from covey.agent.agent import Agent
 from covey.agent.server import make_app
 from covey.agent.tasks import EpochFile
 from covey.base.clock import SystemClock
+from covey.base.notify import tell_systemd
 from covey.base.run import run
+from covey.host.filter.fake import FakeFilters
+from covey.host.filter.host import HostFilters
 from covey.host.guest.guests import FakeGuests, HostGuests
 from covey.host.host import Host
 from covey.host.hypervisor.fake import FakeHypervisor
 from covey.host.hypervisor.libvirt import LibvirtHypervisor
-from covey.host.hypervisor.private import QEMU_USER, ensure_private_libvirtd, keep_private_libvirtd, private_files
+from covey.host.hypervisor.private import (
+    QEMU_USER,
+    await_private_libvirtd,
+    ensure_private_libvirtd,
+    keep_private_libvirtd,
+    private_files,
+)
 from covey.host.image.fake import FakeImages
 from covey.host.image.images import HostImages
 from covey.host.machine import FakeMachine, HostMachine
@@ -33,6 +42,7 @@ from covey.host.storage.diskless import DisklessStorage
 from covey.host.storage.fake import FakeStorage
 from covey.host.storage.file import FileStorage
 from covey.main.layout import Choices, Layout, node_id
+from covey.model.cluster import Defaults
 from covey.model.machine import Facts, Load
 from covey.model.node import Telemetry
 
@@ -41,11 +51,13 @@ FAKE_MEMORY = 64 * 2**40  # bytes that a pretended machine has
 
 async def run_agent(choices: Choices) -> None:
 
-    layout = Layout(choices.state)
+    layout = choices.layout
     is_fake = choices.hosts == "fake"
-    host, version = await (_fake_host(layout) if is_fake else _real_host(layout, choices.netns))
-    keeper = None if is_fake else asyncio.create_task(keep_private_libvirtd(layout.state, choices.netns))
-    about = Telemetry(0.0, hypervisor=version, pool_path=str(layout.pool))
+    host, version = await (_fake_host(layout) if is_fake else _real_host(choices))
+    keeps_libvirtd = not is_fake and not choices.is_service  # the service's is kept by systemd
+    keeper = asyncio.create_task(keep_private_libvirtd(layout.state, choices.netns)) if keeps_libvirtd else None
+    capabilities = await host.hypervisor.capabilities(Defaults().machine)
+    about = Telemetry(0.0, hypervisor=version, pool_path=str(layout.pool), capabilities=capabilities)
     agent = Agent(node_id(layout), host, secrets.token_hex(8), EpochFile(layout.agent / "epoch.json"), SystemClock(), about)
     agent.start()
     config = uvicorn.Config(
@@ -61,6 +73,7 @@ async def run_agent(choices: Choices) -> None:
 
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[_unix_socket(layout.agent_socket)]))
+    tell_systemd("READY=1", f"STATUS=answers at {layout.agent_socket}")
     try:
         await asyncio.shield(serving)
     finally:
@@ -86,12 +99,13 @@ def _unix_socket(path: Path) -> socket.socket:
     return listener
 
 
-async def _real_host(layout: Layout, netns: str) -> tuple[Host, str]:
+async def _real_host(choices: Choices) -> tuple[Host, str]:
     """The machine itself: its drivers, and the hypervisor's version."""
 
+    layout, netns = choices.layout, choices.netns
     account = pwd.getpwnam(QEMU_USER)
     owner = (account.pw_uid, account.pw_gid)
-    uri = await ensure_private_libvirtd(layout.state, netns)
+    uri = await (await_private_libvirtd(layout.state) if choices.is_service else ensure_private_libvirtd(layout.state, netns))
     version = (await run(["qemu-system-x86_64", "--version"], timeout_s=20)).text.splitlines()[0]
     hypervisor = LibvirtHypervisor(
         uri, layout.guests, files=private_files(layout.state), seed=lambda i: layout.seeds / f"{i}.iso"
@@ -101,8 +115,9 @@ async def _real_host(layout: Layout, netns: str) -> tuple[Host, str]:
         {"file": FileStorage(owner), "diskless": DisklessStorage()},
         HostImages(layout.images, owner),
         hypervisor,
-        HostNetworks(netns or None),
+        HostNetworks(netns or None, node_id(layout)),
         HostGuests(hypervisor, layout.seeds, owner),
+        HostFilters(layout.filters, node_id(layout), netns or None),
     )
     return host, version
 
@@ -119,5 +134,6 @@ async def _fake_host(layout: Layout) -> tuple[Host, str]:
         hypervisor,
         FakeNetworks(shelf),
         FakeGuests(hypervisor, shelf),
+        FakeFilters(shelf),
     )
     return host, "pretended"

@@ -11,14 +11,20 @@ import structlog
 from covey.api.app import make_app
 from covey.api.listen import Address, listening
 from covey.base.clock import Clock, SystemClock
+from covey.base.config import parse_address
+from covey.base.notify import tell_systemd
 from covey.base.run import run
 from covey.base.tls import ensure_server_certificate
 from covey.controller.controller import Controller
 from covey.controller.events import EventLog
-from covey.main.layout import Choices, Layout, node_id, parse_address
+from covey.controller.janitor import Retention
+from covey.main.layout import Choices, node_id
+from covey.main.lost import check_not_lost
 from covey.service.inside import Inside
+from covey.service.metrics import count_crashes
 from covey.service.tally import Tally
 from covey.store.history import History
+from covey.store.schema import ensure_current
 from covey.store.sqlite import SqliteStore
 
 AGENT_PATIENCE_S = 10.0
@@ -27,12 +33,21 @@ logger = structlog.get_logger()
 
 async def run_controller(choices: Choices) -> None:
 
-    layout = Layout(choices.state)
+    layout = choices.layout
     clock = SystemClock()
     store = await SqliteStore.open(layout.store, clock)
     try:
-        controller = await Controller.lead(store, clock, [layout.agent_socket], node_id(layout), secrets.token_hex)
-        await controller.run(lambda: _serve(controller, store, clock, layout, choices.listen))
+        await check_not_lost(store, layout)
+        await ensure_current(store)
+        controller = await Controller.lead(
+            store,
+            clock,
+            [layout.agent_socket],
+            node_id(layout),
+            secrets.token_hex,
+            Retention(choices.jobs.keep, choices.jobs.keep_for),
+        )
+        await controller.run(lambda: _serve(controller, store, clock, choices))
     finally:
         await store.close()
 
@@ -54,8 +69,9 @@ async def _own_names(host: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-async def _serve(controller: Controller, store: SqliteStore, clock: Clock, layout: Layout, listen: str) -> None:
+async def _serve(controller: Controller, store: SqliteStore, clock: Clock, choices: Choices) -> None:
     """Keep the doors open."""
+    layout, listen = choices.layout, choices.listen
     history = History(store)
     await history.start()
     events = EventLog(layout.events, controller.feed, history, clock)
@@ -71,7 +87,9 @@ async def _serve(controller: Controller, store: SqliteStore, clock: Clock, layou
         secrets.token_hex,
         Tally(controller.feed, secrets.token_hex(4)),
         lambda: store.reserve_used,
+        choices.metrics.instances,
     )
+    controller.feed.listen(count_crashes)
     await _until_an_agent_answers(controller, clock)
     address = None
     if listen:
@@ -80,6 +98,7 @@ async def _serve(controller: Controller, store: SqliteStore, clock: Clock, layou
     try:
         async with listening(make_app(inside), layout.api_socket, inside.closing, address) as port:
             logger.info("the doors are open", socket=str(layout.api_socket), tls_port=port)
+            tell_systemd("READY=1", "STATUS=leads the cluster")
             await history.followed()
     finally:
         await events.close()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import uuid
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from covey.base.errors import BadInput, Refused, check
+from covey.base.config import JobSettings, LogSettings, MetricSettings, parse_address, read_settings
+from covey.base.errors import Refused, check
 from covey.base.files import write_durably
 
 CANNOT = 2  # exit status of a program that says that it cannot
@@ -15,17 +20,19 @@ CANNOT = 2  # exit status of a program that says that it cannot
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where everything of one Covey is: below its state directory and nowhere else."""
+    """Where everything of one Covey is: below its state directory and nowhere else, but for the daemons' sockets when it is installed as
+    a service."""
 
     state: Path
+    sockets: Path | None = None  # None for the state directory
 
     @property
     def api_socket(self) -> Path:
-        return self.state / "covey.sock"
+        return (self.sockets or self.state) / "covey.sock"
 
     @property
     def agent_socket(self) -> Path:
-        return self.state / "agent.sock"
+        return (self.sockets or self.state) / "agent.sock"
 
     @property
     def store(self) -> Path:
@@ -60,21 +67,60 @@ class Layout:
         return self.state / "seeds"
 
     @property
+    def takeover(self) -> Path:
+        return self.state / "takeover"
+
+    @property
+    def filters(self) -> Path:
+        return self.state / "agent" / "filters"
+
+    @property
     def fake(self) -> Path:
         return self.state / "fake" / "shelf"
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What `covey up` was asked for."""
+    """What `covey up` was asked for, or a service by its unit."""
 
     state: Path
     hosts: str = "real"  # real | fake
     netns: str = ""  # network namespace of bridges and guests; "" for the machine's own
     listen: str = ""  # HOST:PORT for TLS, "" for the unix socket only
+    config: str = ""  # the settings file, from which the rest comes; "" for none
+    log: LogSettings = field(default_factory=LogSettings)
+    jobs: JobSettings = field(default_factory=JobSettings)
+    metrics: MetricSettings = field(default_factory=MetricSettings)
+    sockets: str = ""  # directory of the daemons' sockets, "" for the state directory
+    is_service: bool = False  # started by systemd, and libvirtd is a unit of its own
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.state, Path(self.sockets) if self.sockets else None)
 
     def arguments(self) -> list[str]:
-        return ["--state", str(self.state), "--hosts", self.hosts, "--netns", self.netns, "--listen", self.listen]
+        """For the programs that `covey up` starts: they read the file themselves, at each start of theirs."""
+        own = {"state": str(self.state), "hosts": self.hosts, "netns": self.netns, "listen": self.listen, "config": self.config}
+        return [word for name, value in own.items() for word in (f"--{name}", value)]
+
+
+def choose(config: str, **said: str | None) -> Choices:
+    """What holds: what was said (None for what was not), else what the settings file says. Raises BadInput."""
+    settings = read_settings(config)
+    told: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    settings = replace(settings, **told)
+    if settings.listen:
+        parse_address(settings.listen)
+    return Choices(
+        Path(settings.state).absolute(),
+        settings.hosts,
+        settings.netns,
+        settings.listen,
+        config,
+        settings.log,
+        settings.jobs,
+        settings.metrics,
+    )
 
 
 def prepare(layout: Layout) -> None:
@@ -94,6 +140,31 @@ def prepare(layout: Layout) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
     for directory in (layout.images, layout.guests, layout.seeds):
         directory.mkdir(mode=0o711, exist_ok=True)
+    if layout.sockets:
+        _point(layout.state / layout.api_socket.name, layout.api_socket)
+
+
+def _point(path: Path, target: Path) -> None:
+    """`path` leads to `target`: whoever knows the state directory finds the services' socket."""
+    if not path.is_symlink() or path.readlink() != target:
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
+
+
+@contextlib.contextmanager
+def alone(state: Path, *, among_services: bool = False) -> Iterator[None]:
+    """Hold the state directory's lock: `covey up` holds it alone, services share it with each other. Raises Refused while another covey
+    has it."""
+    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if among_services else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Refused("another covey runs on this state directory", str(state), "end that one, or use another --state") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def node_id(layout: Layout) -> str:
@@ -102,13 +173,3 @@ def node_id(layout: Layout) -> str:
     if not path.exists():
         write_durably(path, str(uuid.uuid4()).encode())
     return path.read_text().strip()
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of HOST:PORT; IPv6 addresses in brackets. Raises BadInput."""
-    host, _, port = text.rpartition(":")
-    check(
-        host and port.isascii() and port.isdigit() and int(port) < 65536,
-        BadInput(f"{text!r} is not HOST:PORT", "--listen", "such as 0.0.0.0:7443"),
-    )
-    return host.strip("[]"), int(port)

@@ -16,6 +16,7 @@ class Defaults:
     ready_timeout_s: float = 600.0
     crash_restarts: int = 5  # within `crash_window_s`; then the healer gives up
     crash_window_s: float = 3600.0
+    keep_removed_s: float = 7 * 86400.0  # what was removed is kept; 0: it is gone at once
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from covey.model.cluster import Cluster
 from covey.model.image import Image
 from covey.model.instance import Instance, Observed
 from covey.model.job import Debris, EndedJob, Job, Leadership
-from covey.model.network import Network
+from covey.model.network import Forward, Network
 from covey.model.node import Node
 from covey.model.pool import Pool
 from covey.model.record import HISTORY, PREFIX
+from covey.model.snapshot import Snapshot
 from covey.model.token import Token
 from covey.model.view import ClusterView
 
@@ -107,13 +108,20 @@ def _of_cluster(before: ClusterView, after: ClusterView, old: Cluster | None, ne
 
 def _of_instance(before: ClusterView, after: ClusterView, old: Instance | None, new: Instance | None) -> Iterator[_Line]:
     if new is None:
-        if old and old.state != "adding":  # what was only being made has the event of its failed job
+        if old and old.state not in ("adding", "restoring"):  # what was only being made has the event of its failed job
             yield _Line("instance.removed", str(old), f"{old} was removed")
-    elif new.state == "ready" and (old is None or old.state == "adding"):
+    elif new.state == "ready" and (old is None or old.state in ("adding", "restoring")):
         node = after.find("node", new.node)
-        yield _Line("instance.made", str(new), f"{new} was made on {node.name if node else new.node}")
-    elif old and (old.tags, old.notes) != (new.tags, new.notes):
-        yield _Line("instance.changed", str(new), f"tags or notes of {new} were changed")
+        verb = "restored" if old and old.state == "restoring" else "made"
+        yield _Line(f"instance.{verb}", str(new), f"{new} was {verb} on {node.name if node else new.node}")
+    elif old and (old.tags, old.notes, old.owner) != (new.tags, new.notes, new.owner):
+        yield _Line("instance.changed", str(new), f"tags, owner or notes of {new} were changed")
+    elif old and old.protected != new.protected:
+        yield _Line(
+            "instance.changed",
+            str(new),
+            f"{new} is {'' if new.protected else 'not '}protected{'' if new.protected else ' any more'}",
+        )
     elif old and old.disks != new.disks and new.state == "ready":
         yield _Line("instance.changed", str(new), f"the disks of {new} were changed")
 
@@ -167,6 +175,14 @@ def _of_image(before: ClusterView, after: ClusterView, old: Image | None, new: I
         yield _Line(f"image.{new.state}", str(new), f"{new} is {new.state}")
 
 
+def _of_snapshot(before: ClusterView, after: ClusterView, old: Snapshot | None, new: Snapshot | None) -> Iterator[_Line]:
+    snapshot = new or old
+    if snapshot and not (old and new):
+        owner = before.find("instance", snapshot.instance) or after.find("instance", snapshot.instance)
+        verb = "made" if new else "removed"
+        yield _Line(f"snapshot.{verb}", str(owner or snapshot), f"{snapshot} of {owner or snapshot.instance} was {verb}")
+
+
 def _of_job(before: ClusterView, after: ClusterView, old: Job | None, new: Job | None) -> Iterator[_Line]:
     """Ends are told from the history, where the outcome is."""
     if new and new.state != (old.state if old else "queued"):
@@ -181,7 +197,8 @@ def _of_job(before: ClusterView, after: ClusterView, old: Job | None, new: Job |
 def _of_ended(ended: EndedJob) -> Iterator[_Line]:
     job = ended.job
     words = {"succeeded": "succeeded", "failed": "failed", "cancelled": "was cancelled", "superseded": "was superseded"}
-    text = f"{job} {job.request.title} by {job.user} {words.get(job.state, 'needs repair')}"
+    why = f' ("{job.reason}")' if job.reason else ""
+    text = f"{job} {job.request.title} by {job.user}{why} {words.get(job.state, 'needs repair')}"
     if job.state == "succeeded":
         text += f" in {max(job.ended_at - job.created_at, 0):.1f} s"
     elif job.error:
@@ -213,8 +230,8 @@ def _of_named(noun: str) -> Callable[..., Iterator[_Line]]:
     def tell(
         before: ClusterView,
         after: ClusterView,
-        old: Node | Pool | Network | Token | None,
-        new: Node | Pool | Network | Token | None,
+        old: Node | Pool | Network | Token | Forward | None,
+        new: Node | Pool | Network | Token | Forward | None,
     ) -> Iterator[_Line]:
         verb = "made" if old is None else "removed" if new is None else "changed"
         yield _Line(f"{noun}.{verb}", str(new or old), f"{new or old} was {verb}")
@@ -230,5 +247,6 @@ _TELLERS: dict[str, Callable[..., Iterator[_Line]]] = {
     "job": _of_job,
     "debris": _of_debris,
     "leadership": _of_leadership,
-    **{noun: _of_named(noun) for noun in ("node", "pool", "network", "token")},
+    **{noun: _of_named(noun) for noun in ("node", "pool", "network", "firewall", "token", "forward")},
+    "snapshot": _of_snapshot,
 }

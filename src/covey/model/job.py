@@ -51,6 +51,7 @@ class Job:
     left: tuple[str, ...] = ()  # what could not be taken back, a sentence each
     attempt: int = 0  # of the present forward step, raised with each retry
     log: str = ""  # the last 4 KiB of what its steps said
+    request_id: str = ""  # the API's request that brought it in, as the logs know it; "" for what Covey does by itself
 
     def __str__(self) -> str:
         return f"job {self.id}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +26,11 @@ class Load:
     load1: float  # mean number of runnable or blocked threads in the last minute
     cpu_percent: float  # of all processors together, 0 to 100, since the reading before (the first time: since boot)
     uptime_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What guests can have on a machine: CPU models by accelerator, and firmwares."""
+
+    cpu_models: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    firmwares: tuple[str, ...] = ("bios",)

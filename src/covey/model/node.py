@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from covey.model.machine import Capabilities
 from covey.model.pool import Space
 
 
@@ -21,11 +22,30 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a guest has moved since its process began: over its disks, and to (`received`) and from (`sent`) its NICs; bytes, and how
+    often."""
+
+    disk_read: int = 0
+    disk_written: int = 0
+    disk_reads: int = 0
+    disk_writes: int = 0
+    received: int = 0
+    sent: int = 0
+
+
+NO_TRAFFIC = Traffic()
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceUse:
-    """What a running instance uses now: CPU in percent of one core, memory in bytes."""
+    """What a running instance uses now: CPU in percent of one core, memory in bytes; and what it has used since its process began:
+    CPU time in seconds, and its traffic."""
 
     cpu_percent: float
     memory: int
+    cpu_s: float = 0.0
+    traffic: Traffic = NO_TRAFFIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +71,4 @@ class Telemetry:
     instances: dict[str, InstanceUse] = field(default_factory=dict)
     problems: tuple[str, ...] = ()  # sentences: "libvirt does not answer since ..."
     pool_path: str = ""  # where it would keep the first pool
+    capabilities: Capabilities = field(default_factory=Capabilities)

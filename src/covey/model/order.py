@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from covey.model import codec
-from covey.model.domain import FoundDomain
+from covey.model.domain import Drift, FoundDomain
+from covey.model.filter import FoundFilters
 from covey.model.network import FoundNetwork, Network
 from covey.model.node import Telemetry
 from covey.model.pool import FoundVolume, Place
+from covey.model.shape import Shape
 from covey.model.step import Step
 
 Epoch = tuple[int, int]  # incarnation and epoch, compared in that order (S13)
@@ -26,6 +28,7 @@ class Order:
     step: Step
     undo: bool = False
     secrets: dict[str, str] = field(default_factory=dict)
+    request: str = ""  # the API's request that the job came in with, for the log
 
     @property
     def task(self) -> str:
@@ -65,6 +68,8 @@ class Inventory:
     networks: tuple[FoundNetwork, ...]
     seeds: tuple[str, ...]
     problems: tuple[str, ...]
+    filters: FoundFilters | None = None  # None when they could not be looked at
+    drifts: dict[str, Drift] = field(default_factory=dict)  # by instance; those without are as Covey made them
 
 
 @codec.family
@@ -112,6 +117,7 @@ class Observation(Message, kind="observation"):
     ready_status: str = ""
     ready_s: float = 0.0
     addresses: tuple[str, ...] = ()
+    live: Shape | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ class Capability:
     can_grow: bool = False
     cow_formats: tuple[str, ...] = ()  # formats in which a clone of an image is copy-on-write; others are copied
     fence: str = "none"  # device | lock | none (S10)
+    snapshot_formats: tuple[str, ...] = ()  # formats whose volumes can be frozen, so that others lie on them
 
 
 CAPABILITIES = {
-    "file": Capability("file", True, ("qcow2", "raw"), can_grow=True, cow_formats=("qcow2",)),
+    "file": Capability("file", True, ("qcow2", "raw"), can_grow=True, cow_formats=("qcow2",), snapshot_formats=("qcow2",)),
     "diskless": Capability("diskless", False),
 }
 
@@ -80,3 +81,4 @@ class FoundVolume:
     size: int
     used: int  # bytes it takes on the machine
     job: str  # the tag of the job that made it (P4); "" when it carries none
+    base: str = ""  # the id of the volume that it lies on

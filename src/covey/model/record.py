@@ -8,12 +8,15 @@ from typing import Any
 from covey.base.errors import Bug, Refused
 from covey.model import codec
 from covey.model.cluster import Cluster
+from covey.model.firewall import Firewall
 from covey.model.image import Image
 from covey.model.instance import Instance, Observed
 from covey.model.job import Debris, EndedJob, Job, Leadership, PlanRecord
-from covey.model.network import Network
+from covey.model.network import Forward, Network
 from covey.model.node import Node
 from covey.model.pool import Pool
+from covey.model.removed import Removed
+from covey.model.snapshot import Layer, Snapshot
 from covey.model.token import Token
 
 PREFIX = "state/"  # what the view watches
@@ -21,7 +24,25 @@ HISTORY = "history/job/"  # ended jobs
 SECRETS = "secret/"  # outside the view (P13)
 IDEMPOTENCY = "idempotency/"
 
-Record = Cluster | Node | Pool | Image | Network | Instance | Observed | Job | PlanRecord | Debris | Leadership | Token
+Record = (
+    Cluster
+    | Node
+    | Pool
+    | Image
+    | Network
+    | Firewall
+    | Forward
+    | Instance
+    | Observed
+    | Removed
+    | Layer
+    | Snapshot
+    | Job
+    | PlanRecord
+    | Debris
+    | Leadership
+    | Token
+)
 
 COLLECTIONS: dict[str, type[Any]] = {
     "cluster": Cluster,
@@ -29,13 +50,18 @@ COLLECTIONS: dict[str, type[Any]] = {
     "pool": Pool,
     "image": Image,
     "network": Network,
+    "firewall": Firewall,
     "instance": Instance,
     "observed": Observed,
+    "removed": Removed,
+    "layer": Layer,
+    "snapshot": Snapshot,
     "job": Job,
     "plan": PlanRecord,
     "debris": Debris,
     "leadership": Leadership,
     "token": Token,
+    "forward": Forward,
 }
 _NAMES = {cls: name for name, cls in COLLECTIONS.items()}
 VERSION = 1  # of the records' schema; raised with a migration

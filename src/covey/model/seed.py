@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SeedNic:
-    """Static configuration of one NIC; `address` is "" when the guest gets none."""
+    """Configuration of one NIC; `address` and `address6` are "" when the guest gets none of that family. A gateway may be outside of the
+    address's subnet. With `asks`, the guest asks the site for addresses (DHCP) in place of all that."""
 
     mac: str
     address: str  # 10.77.0.10/24
     gateway: str
     dns: tuple[str, ...]
+    address6: str = ""  # fd00:77::10/64
+    gateway6: str = ""
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +27,5 @@ class Seed:
     hostname: str
     ssh_keys: tuple[str, ...]
     nics: tuple[SeedNic, ...]
+    identity: str = ""  # what cloud-init knows the machine by; "" is the instance's id
+    sealed: bool = False  # the guest is to get a new machine id, once

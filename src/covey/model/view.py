@@ -1,6 +1,7 @@
 """The ClusterView: all records of one revision, immutable, with the indexes that planners and reads need.
 
-A change makes a new view that shares what it did not touch. Everything a planner may know is here (P6); `telemetry` is beside the records
+A change makes a new view that shares what it did not touch: the maps are hash array mapped tries (`immutables`), so a change costs the same
+with five thousand records as with five. Their order is that of no list: what must come in an order is sorted. Everything a planner may know is here (P6); `telemetry` is beside the records
 and is never the ground of a safety decision.
 """
 
@@ -11,30 +12,36 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
+from immutables import Map, MapMutation
+
 from covey.base.errors import NotFound, Refused, check, require
 from covey.model.cluster import Cluster
+from covey.model.firewall import Firewall
 from covey.model.image import Image
-from covey.model.instance import Instance, Observed
+from covey.model.instance import Disk, Instance, Observed
 from covey.model.job import Debris, Job, Leadership, PlanRecord
-from covey.model.network import Network
+from covey.model.network import Forward, Network
 from covey.model.node import Node, Telemetry
 from covey.model.pool import Pool, Space
 from covey.model.record import COLLECTIONS, PREFIX, Record
+from covey.model.removed import Removed
+from covey.model.snapshot import Layer, Snapshot
 from covey.model.token import Token
 
 R = TypeVar("R")
+V = TypeVar("V")
 Held = tuple[int, Any]  # the revision that wrote a record (0: planned, not yet committed), and the record
-_NAMED = ("node", "pool", "image", "network", "instance", "token")
-_EMPTY: dict[str, Held] = {}
+_NAMED = ("node", "pool", "image", "network", "firewall", "instance", "token", "forward")
+_EMPTY: Map[str, Any] = Map()
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
     revision: int = 0
-    collections: Mapping[str, Mapping[str, Held]] = field(default_factory=lambda: {name: {} for name in COLLECTIONS})
-    names: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: {name: {} for name in _NAMED})
-    macs: Mapping[str, str] = field(default_factory=dict)  # MAC -> instance id
-    addresses: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # network id -> address -> instance id
+    collections: Mapping[str, Map[str, Held]] = field(default_factory=lambda: dict.fromkeys(COLLECTIONS, _EMPTY))
+    names: Mapping[str, Map[str, str]] = field(default_factory=lambda: dict.fromkeys(_NAMED, _EMPTY))
+    macs: Map[str, str] = _EMPTY  # MAC -> instance id
+    addresses: Mapping[str, Map[str, str]] = field(default_factory=dict)  # network id -> address -> instance id
     memory_used: Mapping[str, int] = field(default_factory=dict)  # node id -> bytes of what runs or shall run there
     claimed: Mapping[str, int] = field(default_factory=dict)  # "node/pool" -> bytes of running plans
     telemetry: Mapping[str, Telemetry] = field(default_factory=dict)
@@ -69,6 +76,8 @@ class ClusterView:
         if record is None:
             close = get_close_matches(name, list(self.names[collection])[:2000], 1)
             hint = f"did you mean {close[0]}?" if close else f"see: covey {collection} list"
+            if collection == "instance" and (removed := self.find_removed("instance", name)):
+                hint = f"it was removed: covey instance restore {removed.instance.name}"
             raise NotFound(f"there is no {collection} of that name", f"{collection} {name[:80]}", hint)
         return record
 
@@ -103,6 +112,14 @@ class ClusterView:
         network: Network = self._get("network", name)
         return network
 
+    def firewall(self, name: str) -> Firewall:
+        firewall: Firewall = self._get("firewall", name)
+        return firewall
+
+    def forward(self, name: str) -> Forward:
+        forward: Forward = self._get("forward", name)
+        return forward
+
     def instance(self, name: str) -> Instance:
         instance: Instance = self._get("instance", name)
         return instance
@@ -127,6 +144,45 @@ class ClusterView:
     @property
     def instances(self) -> Iterator[Instance]:
         return self.all("instance", Instance)
+
+    @property
+    def removed(self) -> Iterator[Removed]:
+        return self.all("removed", Removed)
+
+    @property
+    def disks(self) -> Iterator[tuple[Instance | Removed, Disk]]:
+        """Every disk that a record owns, of a removed instance too, with its owner."""
+        for instance in self.instances:
+            yield from ((instance, disk) for disk in instance.disks)
+        for removed in self.removed:
+            yield from ((removed, disk) for disk in removed.instance.disks)
+
+    def find_removed(self, what: str, name: str, disk: int = -1) -> Removed | None:
+        """What was removed last under a name, or has that id: an instance, or the disk of one by its index."""
+        named = [
+            removed
+            for removed in self.removed
+            if removed.what == what
+            and (removed.id == name or (removed.instance.name == name and (disk < 0 or removed.disk.index == disk)))
+        ]
+        return max(named, key=lambda removed: (removed.removed_at, removed.id), default=None)
+
+    @property
+    def layers(self) -> Iterator[Layer]:
+        return self.all("layer", Layer)
+
+    def snapshots(self, instance: Instance) -> list[Snapshot]:
+        """Those of one instance, the oldest first."""
+        own = (snapshot for snapshot in self.all("snapshot", Snapshot) if snapshot.instance == instance.id)
+        return sorted(own, key=lambda snapshot: (snapshot.created_at, snapshot.name))
+
+    def snapshot(self, instance: Instance, name: str) -> Snapshot:
+        """Raises NotFound."""
+        own = self.snapshots(instance)
+        found = next((snapshot for snapshot in own if snapshot.name == name), None)
+        has = ", ".join(snapshot.name for snapshot in own[-10:]) or "none"
+        hint = f"see: covey snapshot list {instance.name}"
+        return require(found, NotFound(f"it has no snapshot {name[:80]} (it has: {has})", instance, hint))
 
     @property
     def jobs(self) -> Iterator[Job]:
@@ -181,38 +237,37 @@ class ClusterView:
 
 
 class _Edit:
-    """One change of a view: copies each mapping when it is first written to."""
+    """One change of a view: opens each map for mutation when it is first written to."""
 
     def __init__(self, view: ClusterView) -> None:
         self.view = view
-        self.collections = dict(view.collections)
-        self.names = dict(view.names)
-        self.addresses = dict(view.addresses)
-        self.macs: dict[str, str] | None = None
+        self.records: dict[str, MapMutation[str, Held]] = {}
+        self.names: dict[str, MapMutation[str, str]] = {}
+        self.addresses: dict[str, MapMutation[str, str]] = {}
+        self.macs: MapMutation[str, str] | None = None
         self.memory: dict[str, int] | None = None
         self.claimed: dict[str, int] | None = None
-        self.owned: set[str] = set()
 
     def finish(self, revision: int) -> ClusterView:
         view = self.view
         return ClusterView(
             revision,
-            self.collections,
-            self.names,
-            view.macs if self.macs is None else self.macs,
-            self.addresses,
+            _finished(view.collections, self.records),
+            _finished(view.names, self.names),
+            view.macs if self.macs is None else self.macs.finish(),
+            _finished(view.addresses, self.addresses),
             view.memory_used if self.memory is None else self.memory,
             view.claimed if self.claimed is None else self.claimed,
             view.telemetry,
         )
 
     def change(self, collection: str, id: str, record: Any, revision: int) -> None:
-        held = self._own(self.collections, collection, "records")
+        held = _opened(self.view.collections, self.records, collection)
         before = held.get(id)
-        if record is None:
-            held.pop(id, None)
-        else:
+        if record is not None:
             held[id] = (revision, record)
+        elif before:
+            del held[id]
         old = before[1] if before else None
         if collection in _NAMED:
             self._index_name(collection, old, record)
@@ -221,18 +276,10 @@ class _Edit:
         elif collection == "plan":
             self._index_claims(old, record)
 
-    def _own(self, table: dict[str, Any], name: str, what: str) -> dict[str, Any]:
-        """The inner mapping `name` of `table`, copied once."""
-        if f"{what}/{name}" not in self.owned:
-            self.owned.add(f"{what}/{name}")
-            table[name] = dict(table.get(name, _EMPTY))
-        inner: dict[str, Any] = table[name]
-        return inner
-
     def _index_name(self, collection: str, old: Any, new: Any) -> None:
         if old and new and old.name == new.name and old.id == new.id:
             return
-        names = self._own(self.names, collection, "names")
+        names = _opened(self.view.names, self.names, collection)
         if old and names.get(old.name) == old.id:
             del names[old.name]
         if new:
@@ -242,13 +289,13 @@ class _Edit:
         if old is None or new is None or old.nics != new.nics:
             for nic in old.nics if old else ():
                 _give_up(self._macs(), nic.mac, old)
-                if nic.address:
-                    _give_up(self._own(self.addresses, nic.network, "addresses"), nic.address, old)
+                for address in nic.addresses:
+                    _give_up(self._addresses(nic.network), address, old)
             owner = new.id if new else ""
             for nic in new.nics if new else ():
                 self._macs()[nic.mac] = owner
-                if nic.address:
-                    self._own(self.addresses, nic.network, "addresses")[nic.address] = owner
+                for address in nic.addresses:
+                    self._addresses(nic.network)[address] = owner
         for instance, sign in ((old, -1), (new, 1)):
             if instance and instance.desired == "running":
                 if self.memory is None:
@@ -263,13 +310,28 @@ class _Edit:
                 place = f"{claim.node}/{claim.pool}"
                 self.claimed[place] = self.claimed.get(place, 0) + sign * claim.amount
 
-    def _macs(self) -> dict[str, str]:
+    def _macs(self) -> MapMutation[str, str]:
         if self.macs is None:
-            self.macs = dict(self.view.macs)
+            self.macs = self.view.macs.mutate()
         return self.macs
 
+    def _addresses(self, network: str) -> MapMutation[str, str]:
+        return _opened(self.view.addresses, self.addresses, network)
 
-def _give_up(owners: dict[str, str], thing: str, owner: Instance | None) -> None:
+
+def _opened(maps: Mapping[str, Map[str, V]], open: dict[str, MapMutation[str, V]], name: str) -> MapMutation[str, V]:
+    """The map `name` of `maps`, opened once."""
+    mutation = open.get(name)
+    if mutation is None:
+        mutation = open[name] = maps.get(name, _EMPTY).mutate()
+    return mutation
+
+
+def _finished(maps: Mapping[str, Map[str, V]], open: dict[str, MapMutation[str, V]]) -> Mapping[str, Map[str, V]]:
+    return {**maps, **{name: mutation.finish() for name, mutation in open.items()}} if open else maps
+
+
+def _give_up(owners: MapMutation[str, str], thing: str, owner: Instance | None) -> None:
     """`thing` is its owner's no more, unless another record of the same revision took it over before."""
     if owner and owners.get(thing) == owner.id:
         del owners[thing]

@@ -8,6 +8,7 @@ from covey.base.errors import NoSpace, Unavailable, check, require
 from covey.base.units import humane_size
 from covey.model.node import Node
 from covey.model.pool import FLOOR_BYTES, FLOOR_FRACTION, Pool
+from covey.model.removed import Removed
 from covey.model.view import ClusterView
 
 HOST_RESERVE = 512 * 2**20  # bytes of memory that stay with the machine itself
@@ -56,9 +57,24 @@ def check_room(view: ClusterView, node: Node, room: Room, object: object) -> Non
             f"pool {room.pool.name} on {node.name} has {humane_size(max(space.free, 0))} free, {humane_size(room.amount)} is asked, "
             f"and {humane_size(floor)} must stay free",
             object,
-            "remove something, use another pool (covey pool list), or give the pool a larger disk",
+            f"{purgeable(view, node, room.pool) or 'remove something'}, use another pool (covey pool list), "
+            "or give the pool a larger disk",
         ),
     )
+
+
+def purgeable(view: ClusterView, node: Node, pool: Pool) -> str:
+    """What a person may purge to make room in a pool, the largest first; "" when nothing removed is kept there."""
+    kept = [removed for removed in view.removed if _lies_in(removed, node, pool)]
+    if not kept:
+        return ""
+    first = max(kept, key=lambda removed: (removed.used, removed.id))
+    more = f" ({len(kept)} removed things are kept there, see: covey instance list --removed)" if len(kept) > 1 else ""
+    return f"purge what was removed and takes {humane_size(first.used)}: {first.purge}{more}"
+
+
+def _lies_in(removed: Removed, node: Node, pool: Pool) -> bool:
+    return removed.instance.node == node.id and any(disk.pool == pool.id for disk in removed.instance.disks)
 
 
 def choose_node(view: ClusterView, memory: int, rooms: tuple[Room, ...], object: object) -> tuple[Node, str]:

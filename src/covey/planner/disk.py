@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from covey.base.errors import BadInput, NotFound, Refused, check
-from covey.base.units import humane_size
+from covey.base.errors import BadInput, NotFound, Refused, check, require
+from covey.base.units import humane_duration, humane_size
 from covey.model.domain import DomainDisk
 from covey.model.instance import Disk, Instance
-from covey.model.plan import Claim, Plan, change, nothing
-from covey.model.requests.disk import MOST_DISKS, AddDisk, GrowDisk, RemoveDisk
+from covey.model.plan import Claim, Plan, change, delete, nothing, put
+from covey.model.removed import Removed
+from covey.model.requests.disk import MOST_DISKS, AddDisk, GrowDisk, RemoveDisk, RestoreDisk
+from covey.model.step import ResultOf
 from covey.model.steps.disk import (
     EnsureDiskAttached,
     EnsureDiskDetached,
     EnsureGuestSeesSize,
     EnsureVolume,
     EnsureVolumeAbsent,
+    EnsureVolumesFound,
     EnsureVolumeSize,
 )
 from covey.model.view import ClusterView
 from covey.placement.choose import Room, check_room
 from covey.planner.drawing import draw_uuid
 from covey.planner.instance.add import choose_pool, new_volume, written_at_once
-from covey.planner.instance.parts import check_settled, uses_of
+from covey.planner.instance.parts import check_settled, check_unprotected, uses_of
+from covey.planner.layers import let_go, uses_with_layers
 from covey.planner.registry import plans
+from covey.planner.removed import alone_with, purge
+from covey.planner.wording import named
 
 DETACH_TIMEOUT_S = 30.0  # what a guest gets to let a disk go
 
@@ -33,9 +39,7 @@ def add(view: ClusterView, request: AddDisk) -> Plan:
     """Add an empty disk, to the running guest too. Raises NoSpace."""
     instance = view.instance(request.instance)
     check_settled(instance)
-    taken = {disk.index for disk in instance.disks} | _left_behind(view, instance)
-    check(len(taken) < MOST_DISKS, Refused(f"it has {MOST_DISKS} disks, which is the most", instance))
-    index = next(number for number in range(MOST_DISKS) if number not in taken)
+    index = _free_index(view, instance)
     pool = choose_pool(view, request.pool, str(instance))
     volume = new_volume(pool, request.size, request.format, draw_uuid(request, "disk"), str(instance))
     room = Room(pool, written_at_once(volume, None))
@@ -95,9 +99,14 @@ def grow(view: ClusterView, request: GrowDisk) -> Plan:
 
 @plans(RemoveDisk)
 def remove(view: ClusterView, request: RemoveDisk) -> Plan:
-    """Take a disk out of the guest and remove its volume."""
+    """Take a disk out of the guest; its volume stays for a while. With `purge` it goes, also when the disk was removed before."""
+    kept = view.find_removed("disk", request.instance, request.disk) if request.purge else None
+    owner: Instance | None = view.named("instance", request.instance)
+    if kept and (owner is None or all(disk.index != request.disk for disk in owner.disks)):
+        return purge(view, kept)
     instance = view.instance(request.instance)
     check_settled(instance)
+    check_unprotected(instance)
     disk = _disk(instance, request.disk)
     boots_from_it = disk.index == min(other.index for other in instance.disks)
     check(
@@ -107,17 +116,70 @@ def remove(view: ClusterView, request: RemoveDisk) -> Plan:
         ),
     )
     after = replace(instance, disks=tuple(d for d in instance.disks if d.index != disk.index))
+    detached = EnsureDiskDetached(node=instance.node, instance=instance.id, disk=disk.index, timeout_s=DETACH_TIMEOUT_S)
+    keep_s = view.cluster.defaults.keep_removed_s
+    summary = f"remove disk {disk.index} of {humane_size(disk.size)} from {instance}"
+    if request.purge or not keep_s:
+        gone, forgotten = let_go(view, (disk,))
+        return Plan(
+            summary,
+            (detached, EnsureVolumeAbsent(node=instance.node, volume=disk.volume), *gone),
+            uses_with_layers(view, instance),
+            warnings=(_loss(view, instance, disk),),
+            success=(change(after, "disks"), *forgotten),
+            repair=f"covey disk remove {instance.name} {disk.index} --purge",
+        )
+    lone = replace(instance, disks=(disk,))
+    removed = Removed(disk.volume.id, "disk", lone, request.now, request.now + keep_s, request.by, request.reason)
     return Plan(
-        f"remove disk {disk.index} of {humane_size(disk.size)} from {instance}",
-        (
-            EnsureDiskDetached(node=instance.node, instance=instance.id, disk=disk.index, timeout_s=DETACH_TIMEOUT_S),
-            EnsureVolumeAbsent(node=instance.node, volume=disk.volume),
-        ),
-        uses_of(instance),
-        warnings=(f"what is on disk {disk.index} is lost",),
-        success=(change(after, "disks"),),
+        f"{summary}; it is kept for {humane_duration(keep_s)}",
+        (EnsureVolumesFound(node=instance.node, instance=instance.id, volumes=(disk.volume,), needed=False), detached),
+        alone_with(uses_of(instance), removed),
+        reasons=(f"it can be had back until then: covey disk restore {instance.name} {disk.index}",),
+        success=(change(after, "disks"), put(removed, used=ResultOf(0, "used"))),
         repair=f"covey disk remove {instance.name} {disk.index}",
     )
+
+
+def _loss(view: ClusterView, instance: Instance, disk: Disk) -> str:
+    kept = [snapshot.name for snapshot in view.snapshots(instance) if any(one.index == disk.index for one in snapshot.disks)]
+    return f"what is on disk {disk.index} is lost" + (f", save what is in {named(kept)}" if kept else "")
+
+
+@plans(RestoreDisk)
+def restore(view: ClusterView, request: RestoreDisk) -> Plan:
+    """Give a removed disk back, to a running guest too: under its number when that is free. Raises NotFound, Refused."""
+    label = f"disk {request.instance}/{request.disk}"
+    kept = require(
+        view.find_removed("disk", request.instance, request.disk),
+        NotFound("no removed disk was that", label, "see: covey instance list --removed"),
+    )
+    instance = view.instance(request.to or request.instance)
+    check_settled(instance)
+    check(
+        request.to or kept.instance.id == instance.id,
+        Refused("it was a disk of another instance of that name", label, f"if you want it there: add --to {instance.name}"),
+    )
+    check(kept.instance.node == instance.node, Refused(f"it lies on another node than {instance}", label))
+    index = _free_index(view, instance, kept.disk.index)
+    disk = replace(kept.disk, index=index)
+    after = replace(instance, disks=tuple(sorted((*instance.disks, disk), key=lambda disk: disk.index)))
+    return Plan(
+        f"restore {kept.title} as disk {index} of {instance}",
+        (
+            EnsureVolumesFound(node=instance.node, instance=instance.id, volumes=(disk.volume,), needed=True),
+            EnsureDiskAttached(node=instance.node, instance=instance.id, disk=DomainDisk(index, disk.volume)),
+        ),
+        alone_with(uses_of(after), kept),
+        success=(change(after, "disks"), delete(kept)),
+    )
+
+
+def _free_index(view: ClusterView, instance: Instance, wish: int = -1) -> int:
+    """The wished number of a further disk if it is free, else the first that is. Raises Refused."""
+    taken = {disk.index for disk in instance.disks} | _left_behind(view, instance)
+    check(len(taken) < MOST_DISKS, Refused(f"it has {MOST_DISKS} disks, which is the most", instance))
+    return wish if wish >= 0 and wish not in taken else next(number for number in range(MOST_DISKS) if number not in taken)
 
 
 def _left_behind(view: ClusterView, instance: Instance) -> set[int]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from covey.base.errors import Refused, Unavailable, check
 from covey.model.image import Image, Recipe
+from covey.model.instance import Instance
 from covey.model.node import Node
 from covey.model.plan import Plan, Uses, delete, put
 from covey.model.requests.image import AddImage, BuildImage, RemoveImage
@@ -14,6 +15,7 @@ from covey.model.steps.image import EnsureImageAbsent, EnsureImageBuilt, EnsureI
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
 from covey.planner.registry import plans
+from covey.planner.removed import keepers
 from covey.planner.wording import named
 
 _FACTS = {field: ResultOf(0, field) for field in ("format", "size", "file_size", "sha256")}
@@ -75,13 +77,23 @@ def _node(view: ClusterView, image: Image) -> Node:
 def remove(view: ClusterView, request: RemoveImage) -> Plan:
     """Raises Refused while a disk is a clone of it or an instance has it as CD-ROM, naming the users."""
     image = view.image(request.image)
-    users = sorted(i.name for i in view.instances if i.iso == image.id or any(disk.image == image.id for disk in i.disks))
+    users = sorted(instance.name for instance in view.instances if _reads_from(image, instance))
+    users = users or sorted(f"a snapshot ({layer})" for layer in view.layers if layer.image == image.id)
     check(
         not users,
         Refused(
             f"it is used by {named(users)}",
             image,
             "their disks read from it; remove them first",
+        ),
+    )
+    kept = [removed for removed in view.removed if _reads_from(image, removed.instance)]
+    check(
+        not kept,
+        Refused(
+            f"removed things that are kept for a while use it: {named(sorted(one.title for one in kept))}",
+            image,
+            f"restore or purge them first: {keepers(kept)}",
         ),
     )
     maker = view.job_at_work_on(f"image/{image.id}") if image.state == "adding" else 0
@@ -97,3 +109,7 @@ def remove(view: ClusterView, request: RemoveImage) -> Plan:
         success=(delete(image),),
         repair=f"covey image remove {image.name}",
     )
+
+
+def _reads_from(image: Image, instance: Instance) -> bool:
+    return instance.iso == image.id or any(disk.image == image.id for disk in instance.disks)

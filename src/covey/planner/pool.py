@@ -11,6 +11,7 @@ from covey.model.steps.pool import EnsurePool, EnsurePoolAbsent
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
 from covey.planner.registry import plans
+from covey.planner.removed import keepers
 from covey.planner.wording import named
 
 
@@ -52,12 +53,22 @@ def remove(view: ClusterView, request: RemovePool) -> Plan:
     """Give a pool up. Raises Refused while a disk lies in it, naming the instances."""
     pool = view.pool(request.pool)
     users = sorted(i.name for i in view.instances if any(disk.pool == pool.id for disk in i.disks))
+    users += sorted(f"a snapshot or clone ({layer})" for layer in view.layers if layer.pool == pool.id)
     check(
         not users,
         Refused(
             f"it holds disks of {named(users)}",
             pool,
             "remove those disks first",
+        ),
+    )
+    kept = [removed for removed in view.removed if any(disk.pool == pool.id for disk in removed.instance.disks)]
+    check(
+        not kept,
+        Refused(
+            f"it holds disks of removed things that are kept for a while: {named(sorted(one.title for one in kept))}",
+            pool,
+            f"restore or purge them first: {keepers(kept)}",
         ),
     )
     return Plan(

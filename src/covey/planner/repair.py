@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from covey.base.errors import Refused, check
+from covey.model.firewall import Firewall
+from covey.model.network import NO_POOL, Network
 from covey.model.plan import Plan, Uses, put
 from covey.model.requests.repair import (
     RemoveOrphanDomain,
     RemoveOrphanImage,
+    RemoveOrphanNetwork,
     RemoveOrphanVolume,
+    RepairFilters,
     RepairInstance,
     RepairNetwork,
 )
 from covey.model.step import Step
 from covey.model.steps.disk import EnsureVolumeAbsent
+from covey.model.steps.firewall import EnsureFirewall
 from covey.model.steps.image import EnsureImageAbsent
 from covey.model.steps.instance import EnsureInstanceAbsent, EnsureStopped
-from covey.model.steps.network import EnsureNetwork
+from covey.model.steps.network import EnsureNetworkAbsent
+from covey.model.steps.nic import EnsureFiltersIntact
 from covey.model.view import ClusterView
 from covey.planner.instance.parts import as_it_runs, check_settled, presence, running, stopping, uses_of
+from covey.planner.network.laying import laying
 from covey.planner.registry import plans
 
 
@@ -25,8 +32,9 @@ from covey.planner.registry import plans
 def remove_volume(view: ClusterView, request: RemoveOrphanVolume) -> Plan:
     """Raises Refused when a record names the volume after all, or a running job may be making it."""
     node = view.node(request.node)
-    owners = [i for i in view.instances if any(disk.volume.id == request.volume.id for disk in i.disks)]
+    owners = [owner for owner, disk in view.disks if disk.volume.id == request.volume.id]
     check(not owners, Refused(f"it belongs to {owners[0] if owners else ''}", f"volume {request.volume.id}"))
+    check(not view.find("layer", request.volume.id), Refused("snapshots or clones need it", f"volume {request.volume.id}"))
     _check_nobody_makes(view, request.volume.id)
     return Plan(
         f"remove the orphan volume {request.volume.id} on {node.name}",
@@ -79,14 +87,39 @@ def repair_instance(view: ClusterView, request: RepairInstance) -> Plan:
     return Plan(f"repair {instance}", steps, uses_of(instance))
 
 
+@plans(RepairFilters)
+def repair_filters(view: ClusterView, request: RepairFilters) -> Plan:
+    node = view.node(request.node)
+    firewalls = sorted(view.all("firewall", Firewall), key=lambda one: one.name)
+    return Plan(
+        f"repair the packet rules of NICs on {node.name}",
+        (
+            *(EnsureFirewall(node=node.id, firewall=one.id, rules=one.rules, before=one.rules) for one in firewalls),
+            EnsureFiltersIntact(node=node.id),
+        ),
+        Uses(shared=(f"node/{node.id}", *(f"firewall/{one.id}" for one in firewalls))),
+        repair=f"covey cluster verify --fix, and on {node.name}: nft list ruleset",
+    )
+
+
 @plans(RepairNetwork)
 def repair_network(view: ClusterView, request: RepairNetwork) -> Plan:
+    """Bridge, rules, forwarded ports and routes to guests."""
     network = view.network(request.network)
-    nodes = sorted(view.collections["node"])
+    return Plan(f"repair {network}", laying(view, network), Uses((f"network/{network.id}",)))
+
+
+@plans(RemoveOrphanNetwork)
+def remove_network(view: ClusterView, request: RemoveOrphanNetwork) -> Plan:
+    """Raises Refused when it has a record after all."""
+    node = view.node(request.node)
+    check(not view.find("network", request.network), Refused("it has a record", f"network {request.network}"))
+    bridge = request.bridge or f"cv-{request.network[:8]}"  # rules whose bridge is gone
+    left = Network(request.network, bridge, bridge, "", "", NO_POOL, False, (), 0.0, isolated=True)
     return Plan(
-        f"repair {network}",
-        tuple(EnsureNetwork(node=node, network=network) for node in nodes),
-        Uses((f"network/{network.id}",)),
+        f"remove the orphan bridge {bridge} on {node.name}, with its rules",
+        (EnsureNetworkAbsent(node=node.id, network=left),),
+        Uses((f"network/{request.network}", f"bridge/{bridge}"), (f"node/{node.id}",)),
     )
 
 

@@ -1,6 +1,51 @@
 """Every planner, one module a noun: importing this registers them all."""
 
-from covey.planner import cluster, disk, image, network, node, pool, repair, token
-from covey.planner.instance import add, life
+from covey.planner import (
+    cluster,
+    disk,
+    firewall,
+    forward,
+    image,
+    nic,
+    node,
+    pool,
+    removed,
+    repair,
+    snapshot,
+    token,
+)
+from covey.planner.instance import (
+    add,
+    clone,
+    life,
+    modify,
+    reinstall,
+    remove,
+    rename,
+)
+from covey.planner.network import add as network_add
+from covey.planner.network import modify as network_modify
 
-__all__ = ["add", "cluster", "disk", "image", "life", "network", "node", "pool", "repair", "token"]
+__all__ = [
+    "add",
+    "clone",
+    "cluster",
+    "disk",
+    "firewall",
+    "forward",
+    "image",
+    "life",
+    "modify",
+    "network_add",
+    "network_modify",
+    "nic",
+    "node",
+    "pool",
+    "reinstall",
+    "remove",
+    "removed",
+    "rename",
+    "repair",
+    "snapshot",
+    "token",
+]

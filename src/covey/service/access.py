@@ -20,13 +20,30 @@ READS = frozenset(
         "image.read",
         "pool.read",
         "network.read",
+        "firewall.read",
+        "forward.read",
         "instance.read",
+        "guest.read",
+        "snapshot.read",
         "job.read",
         "event.read",
         "api.read",
+        "metrics.read",
     }
 )
-GUARDED = frozenset({"token.read", "console.read", "console.attach", "cluster.verify", "cluster.fix", "job.cancel"})
+GUARDED = frozenset(
+    {
+        "token.read",
+        "console.read",
+        "console.attach",
+        "guest.run",
+        "guest.password",
+        "guest.keys",
+        "cluster.verify",
+        "cluster.fix",
+        "job.cancel",
+    }
+)
 CHANGES = frozenset(codec.members(Request))  # a change takes the permission of its request's kind
 PERMISSIONS = READS | GUARDED | CHANGES
 ALLOWED = {"admin": PERMISSIONS, "viewer": READS}

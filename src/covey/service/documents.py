@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -10,15 +11,23 @@ from covey.base.clock import render_time
 from covey.base.errors import from_json
 from covey.model import codec
 from covey.model.cluster import Cluster
+from covey.model.domain import tap_of
 from covey.model.event import Event, render_cursor
+from covey.model.filter import OF_FIREWALL, Rule
+from covey.model.firewall import Firewall
 from covey.model.image import Image
 from covey.model.instance import Instance, Observed
-from covey.model.network import Network
+from covey.model.network import Forward, Network
 from covey.model.node import Node
 from covey.model.pool import Pool
+from covey.model.removed import Removed
+from covey.model.shape import Pending, pending, shape_of
+from covey.model.snapshot import Layer, Snapshot
 from covey.model.token import Token
 from covey.model.view import ClusterView
 from covey.placement.choose import HOST_RESERVE
+from covey.planner.filters import users_of
+from covey.planner.instance.modify import named_pending
 
 Document = dict[str, Any]
 LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
@@ -87,6 +96,8 @@ def node(view: ClusterView, record: Node) -> Document:
         "memory_promised": view.memory_used.get(record.id, 0),
         "memory_reserved": HOST_RESERVE,
         "instances": sum(1 for instance in view.instances if instance.node == record.id),
+        "cpu_models": list(told.capabilities.cpu_models.get(view.cluster.accelerator, ())) if told else [],
+        "firmwares": list(told.capabilities.firmwares) if told else [],
         "pools": [_room(view, record, each) for each in pools if each.capability.holds_volumes],
         "problems": list(told.problems) if told else [],
     }
@@ -107,7 +118,8 @@ def _room(view: ClusterView, on: Node, record: Pool) -> Document:
             if instance.node == on.id
             for disk in instance.disks
             if disk.pool == record.id
-        ),
+        )
+        + sum(layer.volume.size for layer in view.layers if layer.node == on.id and layer.pool == record.id),
     }
 
 
@@ -149,16 +161,96 @@ def network(view: ClusterView, record: Network) -> Document:
     return {
         "name": record.name,
         "id": record.id,
+        "type": record.type,
         "bridge": record.bridge,
+        "uplink": record.uplink,
         "subnet": record.subnet,
         "gateway": record.gateway,
         "pool_first": record.pool[0],
         "pool_last": record.pool[1],
         "nat": record.nat,
+        "subnet6": record.subnet6,
+        "gateway6": record.gateway6,
+        "pool6_first": record.pool6[0],
+        "pool6_last": record.pool6[1],
+        "nat6": record.nat6,
         "dns": list(record.dns),
+        "reserved": list(record.reserved),
+        "host_ports": list(record.host_ports),
+        "forwards": [each.name for each in _forwards(view, lambda each: each.network == record.id)],
+        "notes": record.notes,
         "created_at": at(record.created_at),
         "addresses_used": len(view.addresses.get(record.id, ())),
         "users": sorted(i.name for i in view.instances if any(nic.network == record.id for nic in i.nics)),
+    }
+
+
+def firewall(view: ClusterView, record: Firewall) -> Document:
+    return {
+        "name": record.name,
+        "id": record.id,
+        "rules": rules(view, record.rules),
+        "notes": record.notes,
+        "created_at": at(record.created_at),
+        "users": users_of(view, record.id),
+    }
+
+
+def rules(view: ClusterView, records: Iterable[Rule]) -> list[Document]:
+    """Rules, with the firewalls that they name by name."""
+    return [{**codec.encode(rule), "peer": _peer(view, rule.peer)} for rule in records]
+
+
+def _peer(view: ClusterView, peer: str) -> str:
+    if not peer.startswith(OF_FIREWALL):
+        return peer
+    return f"{OF_FIREWALL}{name_of(view, 'firewall', peer.removeprefix(OF_FIREWALL))}"
+
+
+def forward(view: ClusterView, record: Forward) -> Document:
+    return {
+        "name": record.name,
+        "protocol": record.protocol,
+        "port": record.port,
+        "network": name_of(view, "network", record.network),
+        "instance": name_of(view, "instance", record.instance),
+        "to_port": record.to_port,
+        "addresses": _reached(view, record),
+        "sources": list(record.sources),
+        "created_at": at(record.created_at),
+    }
+
+
+def _reached(view: ClusterView, record: Forward) -> list[str]:
+    """The addresses to which a forward leads now."""
+    instance: Instance | None = view.find("instance", record.instance)
+    nics = instance.nics if instance else ()
+    return [address for nic in nics if nic.network == record.network for address in nic.addresses]
+
+
+def _forwards(view: ClusterView, wanted: Callable[[Forward], bool]) -> list[Forward]:
+    return sorted(filter(wanted, view.all("forward", Forward)), key=lambda each: (each.protocol, each.port))
+
+
+def snapshot(view: ClusterView, record: Snapshot) -> Document:
+    """`current`: the disks of the instance lie right on it, so that a revert loses only what was written since."""
+    owner: Instance | None = view.find("instance", record.instance)
+    disks = []
+    for disk in record.disks:
+        layer: Layer | None = view.find("layer", disk.layer)
+        pool = name_of(view, "pool", layer.pool) if layer else ""
+        disks.append({"index": disk.index, "size": layer.volume.size if layer else 0, "pool": pool, "layer": disk.layer})
+    bases = {disk.base for disk in owner.disks} if owner else set()
+    return {
+        "name": record.name,
+        "id": record.id,
+        "instance": owner.name if owner else record.instance,
+        "created_at": at(record.created_at),
+        "quiesced": record.quiesced,
+        "current": bool(bases) and {disk.layer for disk in record.disks} <= bases,
+        "size": sum(disk["size"] for disk in disks),
+        "disks": disks,
+        "notes": record.notes,
     }
 
 
@@ -207,20 +299,66 @@ def instance(view: ClusterView, record: Instance) -> Document:
             for disk in record.disks
         ],
         "nics": [
-            {"index": nic.index, "network": name_of(view, "network", nic.network), "mac": nic.mac, "address": nic.address}
+            {
+                "index": nic.index,
+                "network": name_of(view, "network", nic.network),
+                "mac": nic.mac,
+                "address": nic.address,
+                "up": nic.up,
+                "guarded": nic.guarded,
+                "also": list(nic.also),
+                "limit_in": nic.limit_in,
+                "limit_out": nic.limit_out,
+                "firewalls": [name_of(view, "firewall", id) for id in nic.firewalls],
+                "rules": rules(view, nic.rules),
+                "tap": tap_of(record.id, nic.index),
+                "address6": nic.address6,
+            }
             for nic in record.nics
+        ],
+        "forwards": [
+            f"{each.protocol}/{each.port} to {each.to_port}" for each in _forwards(view, lambda each: each.instance == record.id)
         ],
         "iso": name_of(view, "image", record.iso) if record.iso else "",
         "image": next((name_of(view, "image", disk.image) for disk in record.disks if disk.image), ""),
+        "firewalls": [name_of(view, "firewall", id) for id in record.firewalls],
         "tags": list(record.tags),
+        "owner": record.owner,
+        "protected": record.protected,
         "notes": record.notes,
         "ssh_keys": list(record.ssh_keys),
         "created_at": at(record.created_at),
         "protection": "none (plain)" if record.disks else "none (no disk)",
         "remark": _remark(view, record, observed),
+        "max_cpus": record.max_cpus,
+        "max_memory": record.max_memory,
+        "firmware": record.firmware,
+        "cpu_model": record.cpu_model,
+        "boot": list(record.boot),
+        "raw_xml": record.raw_xml,
+        "pending": [codec.encode(one) for one in _pending(view, record, observed)],
         "restart_at": at(observed.restart_at),
         "crashes": len(observed.crashes),
         "gave_up": observed.gave_up,
+    }
+
+
+def removed(view: ClusterView, record: Removed) -> Document:
+    instance = record.instance
+    return {
+        "id": record.id,
+        "what": record.what,
+        "name": instance.name,
+        "disk": record.disk.index if record.what == "disk" else None,
+        "node": name_of(view, "node", instance.node),
+        "disks": len(instance.disks),
+        "size": sum(disk.size for disk in instance.disks),
+        "used": record.used,
+        "addresses": [address for nic in instance.nics for address in nic.addresses] if record.what == "instance" else [],
+        "removed_at": at(record.removed_at),
+        "keep_until_at": at(record.keep_until),
+        "by": record.by,
+        "reason": record.reason,
     }
 
 
@@ -236,13 +374,21 @@ LIVE_FIELDS = frozenset({"cpu_percent", "memory_used"})
 
 def _addresses(record: Instance, observed: Observed) -> list[str]:
     """Those that were given out, then others that the guest has told of."""
-    given = [nic.address for nic in record.nics if nic.address]
+    given = [address for nic in record.nics for address in nic.addresses]
     return list(dict.fromkeys([*given, *observed.addresses]))
+
+
+_BETWEEN = {
+    "adding": "being made",
+    "removing": "being removed",
+    "purging": "being removed for good",
+    "restoring": "being restored",
+}
 
 
 def _remark(view: ClusterView, record: Instance, observed: Observed) -> str:
     if record.state != "ready":
-        return {"adding": "being made", "removing": "being removed"}.get(record.state, record.state)
+        return _BETWEEN.get(record.state, record.state)
     if record.node not in view.telemetry:
         return f"{name_of(view, 'node', record.node)} does not answer"
     if observed.gave_up:
@@ -255,7 +401,13 @@ def _remark(view: ClusterView, record: Instance, observed: Observed) -> str:
         return "should run"
     if record.desired == "stopped" and observed.state in ("running", "paused"):
         return "should be stopped"
-    return ""
+    waits = _pending(view, record, observed)
+    return f"at next start: {', '.join(one.sentence for one in waits)}" if waits else ""
+
+
+def _pending(view: ClusterView, record: Instance, observed: Observed) -> tuple[Pending, ...]:
+    """What the run under way does not have yet."""
+    return named_pending(view, pending(shape_of(record), observed.live)) if observed.live else ()
 
 
 def event(record: Event) -> Document:

@@ -14,6 +14,7 @@ from covey.model.node import Node
 from covey.model.order import Inventory
 from covey.model.pool import FLOOR_BYTES, FLOOR_FRACTION, Pool
 from covey.model.view import ClusterView
+from covey.placement.choose import purgeable
 from covey.service.access import Principal, check_allowed
 from covey.service.documents import Document, at
 from covey.service.inside import Inside
@@ -183,7 +184,7 @@ def _of_nodes(view: ClusterView) -> Iterator[Line]:
                     pool,
                     what,
                     told.as_of,
-                    "remove something, or give it a larger disk; guests whose pool is full are paused",
+                    f"{purgeable(view, node, pool) or 'remove something'}, or give it a larger disk; guests whose pool is full are paused",
                 )
 
 
@@ -214,6 +215,8 @@ def _of_instances(view: ClusterView) -> Iterator[Line]:
             yield _line(ERROR, instance, "its node has no such domain", observed.since, "covey cluster verify --fix")
         elif observed.state == "paused":
             yield _line(ERROR, instance, "paused: its pool may be full", observed.since, f"make room, then: {start}")
+        elif view.job_at_work_on(f"instance/{instance.id}"):
+            continue  # it is on the way to what is wanted
         elif observed.state == "stopped" and instance.desired == "running":
             yield _line(ERROR, instance, "should run, but does not", observed.since, start)
         elif observed.state == "running" and instance.desired == "stopped":

@@ -27,7 +27,7 @@ def _never() -> bool:
 @dataclass(frozen=True, slots=True)
 class Inside:
     """`draw` returns that many random bytes as hexadecimal digits (secrets.token_hex). `reserve_used` says whether the store lives on
-    its reserve of disk. `closing` is set when the doors close, so that streams end."""
+    its reserve of disk, `instance_metrics` whether `/metrics` tells of each instance. `closing` is set when the doors close, so that streams end."""
 
     feed: Feed
     history: History
@@ -39,6 +39,7 @@ class Inside:
     draw: Callable[[int], str]
     tally: Tally
     reserve_used: Callable[[], bool] = _never
+    instance_metrics: bool = True
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

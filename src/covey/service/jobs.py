@@ -20,10 +20,11 @@ from covey.service.documents import Document, at, name_of, problem
 from covey.service.filters import NO_FILTER, parse_filter
 from covey.service.inside import Inside
 
-FIELDS = frozenset({"id", "kind", "state", "user", "object", "title", "reason", "created_at", "ended_at"})
+FIELDS = frozenset({"id", "kind", "state", "user", "object", "title", "reason", "created_at", "ended_at", "request_id"})
 PAGE = 100
-HIDDEN = ("seed", "now", "secret", "user_data", "digest", "kind")
-_NAMING = ("name", "instance", "node", "image", "pool", "network", "token")  # what is made is named before what it is made of
+HIDDEN = ("seed", "now", "secret", "user_data", "digest", "kind", "by", "reason")
+# what is made is named before what it is made of
+_NAMING = ("name", "instance", "node", "image", "pool", "network", "token", "forward")
 
 
 def plan_document(view: ClusterView, plan: Plan) -> Document:
@@ -85,6 +86,7 @@ def job_document(
         "progress": {"text": progress.text, "done": progress.done, "total": progress.total} if progress else None,
         "digest": plan.digest if plan else "",
         "request": request_document(request),
+        "request_id": job.request_id,
     }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from covey.base.errors import BadInput, check
+from covey.base.errors import BadInput, NotFound, check, require
 from covey.model.instance import Instance
 from covey.model.view import ClusterView
 from covey.service import documents
@@ -52,7 +52,7 @@ NODE = _noun(
     ClusterView.node,
     documents.node,
     "name id notes created_at answers as_of hostname boot_id kernel hypervisor uptime_s cpus cpu_percent load1 memory memory_free"
-    " memory_promised memory_reserved instances pools problems",
+    " memory_promised memory_reserved instances cpu_models firmwares pools problems",
     "pool",
     "instance",
     "plan",
@@ -79,23 +79,43 @@ NETWORK = _noun(
     "network",
     ClusterView.network,
     documents.network,
-    "name id bridge subnet gateway pool_first pool_last nat dns created_at addresses_used users",
+    "name id type bridge uplink subnet gateway pool_first pool_last nat subnet6 gateway6 pool6_first pool6_last nat6 dns reserved"
+    " host_ports forwards notes created_at addresses_used users",
+    "instance",
+    "forward",
+)
+FORWARD = _noun(
+    "forward",
+    ClusterView.forward,
+    documents.forward,
+    "name protocol port network instance to_port addresses sources created_at",
+    "network",
     "instance",
 )
+FIREWALL = _noun("firewall", ClusterView.firewall, documents.firewall, "name id rules notes created_at users", "instance")
 TOKEN = _noun("token", ClusterView.token, documents.token, "name id role created_at expires_at")
 INSTANCE = _noun(
     "instance",
     ClusterView.instance,
     documents.instance,
     "name id node cpus memory machine state since_at reason desired desired_by generation pid ready ready_at ready_status ready_s"
-    " addresses disks nics iso image tags notes ssh_keys created_at protection remark restart_at crashes gave_up cpu_percent"
-    " memory_used",
+    " addresses disks nics forwards iso image tags owner protected notes ssh_keys created_at protection remark restart_at crashes"
+    " gave_up cpu_percent memory_used max_cpus max_memory pending firmware cpu_model boot raw_xml firewalls",
     "observed",
     "node",
     "pool",
     "image",
     "network",
+    "firewall",
+    "forward",
     live=True,
+)
+REMOVED = _noun(
+    "removed",
+    lambda view, id: require(view.find("removed", id), NotFound("nothing of that id is kept", f"removed {id[:80]}")),
+    documents.removed,
+    "id what name disk node disks size used addresses removed_at keep_until_at by reason",
+    "node",
 )
 
 
@@ -198,7 +218,7 @@ class Listings:
 
     def _forget_outdated(self, view: ClusterView) -> None:
         """Names of other things are within the documents, and whether the node answers: rare changes, so all are made anew."""
-        made_with = (self._tally.revision(("node", "pool", "image", "network")), self._tally.answering)
+        made_with = (self._tally.revision(("node", "pool", "image", "network", "firewall", "forward")), self._tally.answering)
         if made_with != self._made_with or len(self._pieces) > 2 * len(view.collections["instance"]) + 100:
             self._pieces.clear()
             self._made_with = made_with
@@ -207,7 +227,7 @@ class Listings:
         revision = self._tally.changed[collection]
         kept = self._names.get(collection)
         if kept is None or kept[0] != revision:
-            kept = self._names[collection] = (revision, sorted(view.names[collection]))
+            kept = self._names[collection] = (revision, sorted(view.names.get(collection) or view.collections[collection]))
         return kept[1]
 
 
@@ -219,7 +239,7 @@ def record_revision(etag: str) -> int | None:
 
 
 def _others(view: ClusterView, noun: Noun, names: list[str], query: Query) -> tuple[list[bytes], str]:
-    return _selected(((name, noun.document(view, view.named(noun.name, name))) for name in names), query)
+    return _selected(((name, noun.document(view, noun.find(view, name))) for name in names), query)
 
 
 def _selected(rows: Iterable[tuple[str, Document]], query: Query) -> tuple[list[bytes], str]:

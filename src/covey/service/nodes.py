@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from covey.model.order import Inventory, Progress
 
@@ -37,4 +37,15 @@ class Nodes(Protocol):
 
     async def console_log(self, node: str, instance: str, size: int) -> bytes:
         """The last `size` bytes at most that a guest printed. Raises Unavailable."""
+        ...
+
+    async def ask_guest(
+        self, node: str, instance: str, verb: str, wish: Mapping[str, Any], timeout_s: float
+    ) -> Mapping[str, Any]:
+        """What the agent within a guest answers: `verb` is facts, run, password or keys (agent/guest.py). Raises Unavailable, Refused
+        when there is none that answers, StepFailed when a command does not end."""
+        ...
+
+    async def screenshot(self, node: str, instance: str) -> bytes:
+        """What is on a guest's screen, as PNG. Raises Unavailable, Refused when it does not run."""
         ...

@@ -6,13 +6,17 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import structlog
+
 from covey.base.errors import BadInput, Conflict, Refused, Unavailable, check
+from covey.base.log import belongs_to
 from covey.model import record as records
 from covey.model.job import Job
 from covey.model.plan import Plan
 from covey.model.request import Request
 from covey.model.requests.cluster import check_reason
-from covey.model.requests.instance import AddInstance
+from covey.model.requests.disk import RemoveDisk
+from covey.model.requests.instance import AddInstance, ReinstallInstance, RemoveInstance
 from covey.model.requests.token import AddToken
 from covey.planner import plan
 from covey.service.access import Principal, check_allowed, digest_of
@@ -21,6 +25,7 @@ from covey.service.idempotency import digest_of as digest_of_wish
 from covey.service.inside import Inside
 from covey.store.protocol import Op, Put, Unchanged, Unmet
 
+log = structlog.get_logger()
 MOST_AFTER = 100
 TRIES = 3  # at a key that somebody else uses at the same moment
 
@@ -103,6 +108,8 @@ class Submissions:
             reference = str(uuid.UUID(self._inside.draw(16)))
             secret = Put(f"{records.SECRETS}{reference}", completed.user_data.encode())
             return replace(completed, user_data="", secret=reference), (secret,), ""
+        if isinstance(completed, RemoveInstance | RemoveDisk | ReinstallInstance):
+            return replace(completed, by=principal.name, reason=options.reason), (), ""
         if isinstance(completed, AddToken):
             drawn = self._inside.draw(32)
             return replace(completed, digest=digest_of(drawn)), (), drawn
@@ -154,6 +161,7 @@ class Submissions:
             reason=options.reason,
             after=options.after,
             expected=options.expected,
+            request_id=belongs_to(),
         )
         try:
             job, revision = await self._inside.engine.submit(job, ops, compare)
@@ -161,6 +169,7 @@ class Submissions:
             if options.revision is not None and unmet.key.startswith(records.PREFIX):
                 raise _changed(*options.target) from unmet
             raise
+        log.debug("job taken in", job=job.id, title=request.title, user=principal.name)
         await self._inside.view_at(revision)
         return Taken(job.id, job, secret)
 

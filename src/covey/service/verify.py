@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 from covey.base.units import humane_size
 from covey.host.hypervisor.definition import digest
-from covey.model.domain import FoundDomain
+from covey.model.domain import Drift, FoundDomain
+from covey.model.filter import FoundFilters, digest_of_filters, digest_of_rules
+from covey.model.firewall import Firewall
 from covey.model.image import Image
 from covey.model.instance import Disk, Instance
-from covey.model.network import Network
+from covey.model.network import FoundNetwork, Network
 from covey.model.node import Node
 from covey.model.order import Inventory
 from covey.model.pool import FoundVolume, Pool, Volume
@@ -20,12 +22,18 @@ from covey.model.requests.instance import RemoveInstance
 from covey.model.requests.repair import (
     RemoveOrphanDomain,
     RemoveOrphanImage,
+    RemoveOrphanNetwork,
     RemoveOrphanVolume,
+    RepairFilters,
     RepairInstance,
     RepairNetwork,
 )
+from covey.model.shape import pending, shape_of
 from covey.model.view import ClusterView
+from covey.planner.filters import filters_of
+from covey.planner.instance.modify import named_pending
 from covey.planner.instance.parts import domain_of
+from covey.service.layers import FOREIGN, NO_FIX, layer_troubles
 
 ERROR = "error"
 WARNING = "warning"
@@ -155,6 +163,8 @@ def _check_node(work: _Work, node: Node, inventory: Inventory | None) -> None:
     _check_domains(work, node, inventory)
     _check_images(work, node, inventory)
     _check_networks(work, node, inventory)
+    if inventory.filters is not None:
+        _check_filters(work, node, inventory.filters)
 
 
 def _check_pools(work: _Work, node: Node) -> None:
@@ -176,12 +186,20 @@ def _check_pools(work: _Work, node: Node) -> None:
 
 def _check_volumes(work: _Work, node: Node, inventory: Inventory) -> None:
     found = {volume.id: volume for volume in inventory.volumes}
-    owned = {disk.volume.id for view in (work.before, work.after) for instance in view.instances for disk in instance.disks}
+    owned = {disk.volume.id for view in (work.before, work.after) for _, disk in view.disks}
+    owned |= {layer.id for view in (work.before, work.after) for layer in view.layers}
+    owned |= {volume.base for volume in inventory.volumes}  # whatever lies on it could not be read without it
     for instance in work.after.instances:
         if instance.node == node.id and instance.state == "ready" and work.is_settled("instance", instance.id):
             for disk in instance.disks:
                 work.check()
                 _check_volume(work, node, instance, disk, found.get(disk.volume.id))
+    _check_kept(work, node, found)
+    for layer in work.after.layers:
+        if layer.node == node.id and work.is_settled("layer", layer.id):
+            work.check()
+            for trouble in layer_troubles(work.after, node, layer, found.get(layer.id)):
+                work.find(layer.id, ERROR, trouble.object, trouble.name, trouble.what, trouble.why, trouble.fix)
     for volume in inventory.volumes:
         work.check()
         if volume.id not in owned and work.is_settled("volume", volume.id):
@@ -196,6 +214,19 @@ def _check_volumes(work: _Work, node: Node, inventory: Inventory) -> None:
             )
 
 
+def _check_kept(work: _Work, node: Node, found: Mapping[str, FoundVolume]) -> None:
+    """What was removed can be had back only while its volumes are there."""
+    for removed in work.after.removed:
+        if removed.instance.node == node.id and work.is_settled("removed", removed.id):
+            work.check()
+            lost = [disk.volume.id for disk in removed.instance.disks if disk.volume.id not in found]
+            if lost:
+                what = f"its volume {lost[0]} is not on {node.name}: it cannot be restored"
+                why = "the file was removed behind Covey's back, or its file system is not mounted"
+                fix = f"bring the file back, or: {removed.purge}"
+                work.find(removed.id, WARNING, removed, "missing-kept-volume", what, why, fix)
+
+
 def _check_volume(work: _Work, node: Node, instance: Instance, disk: Disk, found: FoundVolume | None) -> None:
     key, object = f"{instance.id}:{disk.index}", f"disk {instance.name}/{disk.index}"
     if found is None or not (found.size or found.used):  # its tag alone is left
@@ -206,7 +237,17 @@ def _check_volume(work: _Work, node: Node, instance: Instance, disk: Disk, found
             "missing-volume",
             f"its volume {disk.volume.id} is not on {node.name}",
             "the file was removed behind Covey's back, or its file system is not mounted",
-            f"bring back {disk.volume.place.path}, or give it up: covey disk remove {instance.name} {disk.index}",
+            f"bring back {disk.volume.place.path}, or give it up: covey disk remove {instance.name} {disk.index} --purge",
+        )
+    elif found.base != disk.base:
+        work.find(
+            key,
+            ERROR,
+            object,
+            "broken-chain",
+            f"its volume lies on {found.base or 'nothing'}, not on {disk.base}",
+            FOREIGN,
+            NO_FIX,
         )
     elif found.size > disk.size:
         work.find(
@@ -236,7 +277,7 @@ def _check_domains(work: _Work, node: Node, inventory: Inventory) -> None:
     for instance in work.after.instances:
         if instance.node == node.id and instance.state == "ready" and work.is_settled("instance", instance.id):
             work.check()
-            _check_domain(work, node, instance, found.get(instance.id))
+            _check_domain(work, node, instance, found.get(instance.id), inventory.drifts.get(instance.id, Drift()))
     for id in dict.fromkeys([*found, *inventory.seeds]):
         work.check()
         if work.before.find("instance", id) or work.after.find("instance", id):
@@ -266,7 +307,7 @@ def _check_place(work: _Work, node: Node, id: str, domain: FoundDomain | None) -
         )
 
 
-def _check_domain(work: _Work, node: Node, instance: Instance, domain: FoundDomain | None) -> None:
+def _check_domain(work: _Work, node: Node, instance: Instance, domain: FoundDomain | None, drift: Drift) -> None:
     repair = RepairInstance(instance=instance.name)
     if domain is None:
         work.find(
@@ -280,16 +321,49 @@ def _check_domain(work: _Work, node: Node, instance: Instance, domain: FoundDoma
             repair,
         )
         return
-    if domain.definition != digest(domain_of(work.after, instance)):
+    if domain.definition != digest(domain_of(work.after, instance)) or drift.definition:
+        told = f": {'; '.join(drift.definition)}" if drift.definition else ""
         work.find(
             instance.id,
             WARNING,
             instance,
             "definition-drift",
-            f"its domain on {node.name} is not what the record describes",
+            f"its domain on {node.name} is not what the record describes{told}",
             "it was changed by hand, or a change was cut short; a running guest takes the repaired definition at its next start",
             AND_FIX,
             repair,
+        )
+    if drift.run:
+        work.find(
+            instance.id,
+            WARNING,
+            instance,
+            "run-drift",
+            f"the running guest is not what Covey started: {'; '.join(drift.run)}",
+            "it was changed by hand while it runs; its definition is not touched by that",
+            f"undo it by hand, or: covey instance reboot {instance.name}",
+        )
+    waits = pending(shape_of(instance), domain.live) if domain.live else ()
+    if waits:
+        told = ", ".join(f"{one.sentence} (now {one.now})" for one in named_pending(work.after, waits))
+        work.find(
+            instance.id,
+            WARNING,
+            instance,
+            "waits",
+            f"it runs otherwise than recorded; at its next start: {told}",
+            "it was changed since it started, and a running guest cannot take all",
+            f"covey instance reboot {instance.name}",
+        )
+    if instance.raw_xml:
+        work.find(
+            instance.id,
+            WARNING,
+            instance,
+            "raw-xml",
+            f"its domain has raw XML of {len(instance.raw_xml.splitlines())} lines, which Covey does not look into",
+            "an administrator added it",
+            f"nothing, if it is still wanted; else: covey instance modify {instance.name} --raw-xml none",
         )
     if instance.desired == "running" and domain.state in ("stopped", "crashed"):
         _find_lost(work, instance, domain, repair)
@@ -359,22 +433,88 @@ def _check_networks(work: _Work, node: Node, inventory: Inventory) -> None:
             work.check()
             present = found.get(network.id)
             if present is None or not present.intact:
-                what = f"{node.name} has no bridge {network.bridge}" if present is None else f"on {node.name}: {present.why}"
-                why = "bridges do not outlive a restart of the machine, and can be changed by hand"
-                request = RepairNetwork(network=network.name)
-                work.find(f"{node.name}:{network.id}", ERROR, network, "network-broken", what, why, AND_FIX, request)
+                _find_broken(work, node, network, present)
     for id, present in found.items():
         work.check()
         known = work.before.find("network", id) or work.after.find("network", id)
         if not known and work.is_settled("network", id) and f"bridge/{present.bridge}" not in work.busy:
-            work.find(
+            work.orphan(
                 f"{node.name}:{id}",
-                WARNING,
-                f"network {node.name}:{present.bridge}",
+                f"network {node.name}:{present.bridge or id}",
                 "orphan-network",
-                "a bridge of Covey's that no record names",
-                f"made by job {present.job}" if present.job else "it carries no job's tag",
-                f"on {node.name}: ip link delete {present.bridge}",
+                "a bridge of Covey's that no record names"
+                if present.bridge
+                else "packet rules of a network that no record names",
+                NO_TAG,
+                present.job,
+                RemoveOrphanNetwork(node=node.name, network=id, bridge=present.bridge),
+            )
+
+
+def _find_broken(work: _Work, node: Node, network: Network, present: FoundNetwork | None) -> None:
+    what = f"{node.name} has no bridge {network.bridge}" if present is None else f"on {node.name}: {present.why}"
+    if network.adopted:
+        why, fix = "it is the site's own: Covey does not make or change it", f"on {node.name}: bring {network.bridge} up again"
+        work.find(f"{node.name}:{network.id}", ERROR, network, "network-broken", what, why, fix)
+    else:
+        why = "bridges do not outlive a restart of the machine, and can be changed by hand"
+        request = RepairNetwork(network=network.name)
+        work.find(f"{node.name}:{network.id}", ERROR, network, "network-broken", what, why, AND_FIX, request)
+
+
+def _check_filters(work: _Work, node: Node, found: FoundFilters) -> None:
+    """What a node keeps of filters is what the records say, and its packet rules are what it keeps."""
+    work.check()
+    if found.why and not any(name.startswith("instance/") for name in work.busy):
+        work.find(
+            node.id,
+            ERROR,
+            node,
+            "filters-broken",
+            f"its packet rules of NICs are not as they should be: {found.why}",
+            "they were flushed or changed by hand (a restart of the nftables service flushes all); Covey mends them within a minute",
+            AND_FIX,
+            RepairFilters(node=node.name),
+        )
+    for firewall in work.after.all("firewall", Firewall):
+        if work.is_settled("firewall", firewall.id):
+            work.check()
+            if found.firewalls.get(firewall.id) != digest_of_rules(firewall.rules):
+                work.find(
+                    f"{node.name}:{firewall.id}",
+                    ERROR,
+                    firewall,
+                    "firewall-drift",
+                    f"{node.name} does not have its rules as the record says",
+                    "a change was cut short, or the file that keeps it was lost",
+                    AND_FIX,
+                    RepairFilters(node=node.name),
+                )
+    for instance in work.after.instances:
+        if instance.node == node.id and instance.nics and instance.state == "ready" and work.is_settled("instance", instance.id):
+            work.check()
+            if found.instances.get(instance.id) != digest_of_filters(filters_of(work.after, instance)):
+                work.find(
+                    instance.id,
+                    ERROR,
+                    instance,
+                    "filter-drift",
+                    f"{node.name} does not filter its NICs as the record says",
+                    "a change was cut short, its network was changed, or the file that keeps it was lost",
+                    AND_FIX,
+                    RepairInstance(instance=instance.name),
+                )
+    for id in found.instances:
+        work.check()
+        if not (work.before.find("instance", id) or work.after.find("instance", id)) and work.is_settled("instance", id):
+            work.orphan(
+                f"{node.name}:{id}",
+                f"domain {node.name}:{id}",
+                "orphan-filter",
+                "packet rules that no record names",
+                "left by a job that was cut short",
+                "",
+                RemoveOrphanDomain(node=node.name, domain=id),
             )
 
 
@@ -383,7 +523,7 @@ def _check_states(work: _Work) -> None:
     for instance in work.after.instances:
         work.check()
         if instance.state != "ready" and work.is_settled("instance", instance.id):
-            removing = instance.state == "removing"
+            removing = instance.state in ("removing", "purging")
             work.find(
                 instance.id,
                 WARNING,

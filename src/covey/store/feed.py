@@ -90,7 +90,7 @@ class Feed:
         records = [(entry.key, from_bytes(entry.key, entry.value), entry.revision) for entry in listing.entries]
         before = self.view
         self.view = replace(ClusterView.of(records, listing.revision), telemetry=before.telemetry)
-        gone: Changes = [(key, None) for key in _keys(before) if not _holds(self.view, key)]
+        gone: Changes = [(key, None) for key in sorted(_keys(before)) if not _holds(self.view, key)]
         self._announce(before, gone + [(key, record) for key, record, _ in records])
 
     def _take(self, changes: Changes, revision: int) -> None:

@@ -95,6 +95,15 @@ async def test_ensuring_a_volume_twice_is_ensuring_it_once(bench: Bench) -> None
     assert (found.id, found.size, found.format, found.job) == (ID, 16 * MIB, bench.format, "job-2")
 
 
+async def test_what_a_volume_takes_is_told_and_one_that_is_missing_is_not_taken_for_empty(bench: Bench) -> None:
+    storage = await with_pool(bench)
+    with pytest.raises(NotFound):
+        await storage.used(a_volume(bench))
+    await storage.ensure_volume(a_volume(bench), "job-1", None)
+    (found,) = await storage.volumes(bench.place)
+    assert await storage.used(a_volume(bench)) == found.used > 0
+
+
 async def test_an_odd_size_is_rounded_up_to_sectors(bench: Bench) -> None:
     storage = await with_pool(bench)
     assert await storage.ensure_volume(a_volume(bench, size=MIB + 1), "job-2", None) == MIB + 512

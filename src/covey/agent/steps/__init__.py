@@ -1,5 +1,5 @@
 """Handlers of steps, one module a noun: importing this registers them all."""
 
-from covey.agent.steps import disk, image, instance, network, node, pool
+from covey.agent.steps import disk, firewall, image, instance, network, nic, node, pool, snapshot
 
-__all__ = ["disk", "image", "instance", "network", "node", "pool"]
+__all__ = ["disk", "firewall", "image", "instance", "network", "nic", "node", "pool", "snapshot"]

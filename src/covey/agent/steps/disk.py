@@ -5,11 +5,13 @@ from __future__ import annotations
 from covey.agent.work import Result, Work, carries_out, takes_back
 from covey.host import volumes
 from covey.model.steps.disk import (
+    EnsureCopy,
     EnsureDiskAttached,
     EnsureDiskDetached,
     EnsureGuestSeesSize,
     EnsureVolume,
     EnsureVolumeAbsent,
+    EnsureVolumesFound,
     EnsureVolumeSize,
 )
 
@@ -26,6 +28,20 @@ async def undo_volume(work: Work, step: EnsureVolume) -> None:
     await work.host.storage(step.volume.place).ensure_volume_absent(step.volume, work.job)
 
 
+@carries_out(EnsureCopy)
+async def ensure_copy(work: Work, step: EnsureCopy) -> Result:
+    def told(done: int, total: int) -> None:
+        work.progress("copying", done, total)
+
+    storage = work.host.storage(step.volume.place)
+    return {"size": await storage.ensure_copy(step.volume, work.job, work.host.attachment(step.source), told)}
+
+
+@takes_back(EnsureCopy)
+async def undo_copy(work: Work, step: EnsureCopy) -> None:
+    await work.host.storage(step.volume.place).ensure_volume_absent(step.volume, work.job)
+
+
 @carries_out(EnsureVolumeSize)
 async def ensure_volume_size(work: Work, step: EnsureVolumeSize) -> Result:
     return {"size": await volumes.ensure_volume_size(work.host, step.instance, step.disk, step.volume)}
@@ -39,6 +55,16 @@ async def ensure_guest_sees_size(work: Work, step: EnsureGuestSeesSize) -> None:
 @carries_out(EnsureVolumeAbsent)
 async def ensure_volume_absent(work: Work, step: EnsureVolumeAbsent) -> None:
     await work.host.storage(step.volume.place).ensure_volume_absent(step.volume)
+
+
+@carries_out(EnsureVolumesFound)
+async def ensure_volumes_found(work: Work, step: EnsureVolumesFound) -> Result:
+    return {"used": await volumes.find_used(work.host, step.volumes, step.needed)}
+
+
+@takes_back(EnsureVolumesFound)
+async def undo_volumes_found(work: Work, step: EnsureVolumesFound) -> None:
+    return None
 
 
 @carries_out(EnsureDiskAttached)

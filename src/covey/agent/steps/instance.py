@@ -9,6 +9,7 @@ from covey.model.steps.instance import (
     EnsureDefined,
     EnsureGeneration,
     EnsureInstanceAbsent,
+    EnsureRedefined,
     EnsureRunning,
     EnsureSeed,
     EnsureStopped,
@@ -33,6 +34,16 @@ async def ensure_defined(work: Work, step: EnsureDefined) -> None:
 @takes_back(EnsureDefined)
 async def undo_defined(work: Work, step: EnsureDefined) -> None:
     await work.host.hypervisor.ensure_absent(step.domain.instance, work.job)
+
+
+@carries_out(EnsureRedefined)
+async def ensure_redefined(work: Work, step: EnsureRedefined) -> Result:
+    return {"pending": list(await domains.ensure_redefined(work.host, step.domain, work.job))}
+
+
+@takes_back(EnsureRedefined)
+async def undo_redefined(work: Work, step: EnsureRedefined) -> None:
+    await domains.ensure_redefined(work.host, step.before, work.job)
 
 
 @carries_out(EnsureRunning)

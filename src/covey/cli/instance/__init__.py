@@ -1,6 +1,6 @@
 """Instances: one module for each group of verbs."""
 
-from covey.cli.instance import add, console, life, looks, remove
+from covey.cli.instance import add, clone, console, guest, life, looks, modify, remove, renew, screenshot
 from covey.cli.instance.noun import command
 
-__all__ = ["add", "command", "console", "life", "looks", "remove"]
+__all__ = ["add", "clone", "command", "console", "guest", "life", "looks", "modify", "remove", "renew", "screenshot"]

@@ -10,6 +10,7 @@ import click
 from covey.base.errors import BadInput, check
 from covey.cli.change import carry_out
 from covey.cli.instance.noun import command
+from covey.cli.instance.platform import platform_options
 from covey.cli.instance.wishes import body_of
 from covey.cli.session import Session
 from covey.cli.verbs import DURATION, SIZE, Manner, Number, changes, named
@@ -30,6 +31,9 @@ from covey.cli.verbs import DURATION, SIZE, Manner, Number, changes, named
 @click.option("-f", "--file", metavar="FILE", help="Add many: a YAML list, a mapping each (see above). - is standard input.")
 @click.option("--cpus", type=Number(1), metavar="N", help="Processors. [the cluster's default]")
 @click.option("--memory", type=SIZE, help="Memory. [the cluster's default]")
+@click.option("--max-cpus", type=Number(1), metavar="N", help="Up to how many CPUs it can grow while it runs. [no growth]")
+@click.option("--max-memory", type=SIZE, help="Up to how much memory it can grow while it runs. [no growth]")
+@platform_options
 @click.option("--image", metavar="IMAGE", help="Golden image that its first disk is made from.")
 @click.option("--iso", metavar="IMAGE", help="Image in its CD-ROM drive.")
 @click.option(
@@ -43,13 +47,16 @@ from covey.cli.verbs import DURATION, SIZE, Manner, Number, changes, named
     "--nic",
     multiple=True,
     metavar="NIC",
-    help="NET[,mac=MAC][,address=auto|none|IPV4]; repeatable. `none` alone: no NIC at all.",
+    help="NET[,mac=MAC][,address=auto|none|IPV4][,address6=auto|none|IPV6]; repeatable. `none` alone: no NIC at all.",
 )
+@click.option("--firewall", multiple=True, metavar="FIREWALL", help="A firewall that all its NICs have; repeatable.")
 @click.option("--uuid", metavar="UUID", help="Its UUID. [drawn]")
 @click.option("--ssh-key", multiple=True, metavar="FILE", help="Public keys that may log in as root; repeatable.")
 @click.option("--user-data", metavar="FILE", help="cloud-init user-data; - is standard input. Kept as a secret.")
 @click.option("--tag", multiple=True, metavar="TAG", help="A tag; repeatable.")
 @click.option("--notes", metavar="TEXT", help="Free text.")
+@click.option("--owner", metavar="TEXT", help="Whose it is.")
+@click.option("--protected", is_flag=True, help="Refuse to remove it, its disks, or what is on them.")
 @click.option("--no-start", is_flag=True, help="Make it, but do not start it.")
 @click.option("--wait", type=click.Choice(["ready"]), help="Done only when the guest reports that it is ready.")
 @click.option("--timeout", type=DURATION, help="How long it may take to become ready. [10m]")
@@ -59,7 +66,7 @@ def add(session: Session, /, name: str | None, file: str | None, manner: Manner,
     """Make an instance and start it.
 
     A file for -f holds a YAML list with a mapping for each instance. Its keys are the options of this page without dashes in front (name,
-    cpus, memory, image, iso, disk, network, nic, uuid, ssh-key, user-data, tag, notes, start, wait, timeout); what may be repeated here
+    cpus, memory, max-cpus, max-memory, firmware, cpu-model, boot, raw-xml, image, iso, disk, network, nic, firewall, uuid, ssh-key, user-data, tag, notes, owner, protected, start, wait, timeout); what may be repeated here
     is a list there. All are checked before the first is made: one bad entry, and none is.
     """
     if file is not None:

@@ -1,4 +1,4 @@
-"""instance start, stop, reboot, reset, modify."""
+"""instance start, stop, reboot, reset."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ wait_option = click.option("--wait", type=click.Choice(["ready"]), help="Done on
     examples=[
         "covey instance start web1",
         "covey instance start web1 --wait ready",
+        "covey instance start web1 --iso rescue",
         "covey instance start --filter 'state=stopped tag=web' -y",
     ],
 )
 @chosen
+@click.option("--iso", metavar="IMAGE", help="Boot from this ISO, this once: at its next start it is out again.")
 @wait_option
 @changes
 @click.pass_obj
-def start(session: Session, /, name: str | None, filter: str, wait: str | None, manner: Manner) -> int:
+def start(session: Session, /, name: str | None, filter: str, iso: str | None, wait: str | None, manner: Manner) -> int:
     """Start it."""
-    return on_instances(session, name, filter, manner, lambda one: to_instance("POST", one, "start", body=_waiting(wait)))
+    body = {**_waiting(wait), **({"iso": iso} if iso else {})}
+    return on_instances(session, name, filter, manner, lambda one: to_instance("POST", one, "start", body=body))
 
 
 @command.command(
@@ -77,42 +80,6 @@ def reboot(
 def reset(session: Session, /, name: str | None, filter: str, manner: Manner) -> int:
     """Cut it and start it at once, as its reset button would. What the guest has not written is lost."""
     return on_instances(session, name, filter, manner, lambda one: to_instance("POST", one, "reset", body={}), destructive=True)
-
-
-@command.command(
-    "modify",
-    change=True,
-    examples=[
-        "covey instance modify web1 --tag web --tag stage",
-        "covey instance modify web1 --notes 'ask anna first'",
-        "covey instance modify web1 --no-tag",
-    ],
-)
-@chosen
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Its tags from now on. Repeatable.")
-@click.option("--no-tag", is_flag=True, help="No tags from now on.")
-@click.option("--notes", metavar="TEXT", help="Its notes from now on.")
-@changes
-@click.pass_obj
-def modify(
-    session: Session,
-    /,
-    name: str | None,
-    filter: str,
-    tags: tuple[str, ...],
-    no_tag: bool,
-    notes: str | None,
-    manner: Manner,
-) -> int:
-    """Change its tags and notes."""
-    check(not (tags and no_tag), BadInput("either tags or none", "--no-tag", "leave one out"))
-    body: dict[str, Any] = {}
-    if tags or no_tag:
-        body["tags"] = list(tags)
-    if notes is not None:
-        body["notes"] = notes
-    check(body, BadInput("nothing is to be changed", "instance modify", "say what: --tag, --no-tag or --notes"))
-    return on_instances(session, name, filter, manner, lambda one: to_instance("PATCH", one, body=body))
 
 
 def _waiting(wait: str | None) -> dict[str, Any]:

@@ -8,8 +8,12 @@ from typing import Any
 
 import click
 
+from covey.base.errors import CoveyError
+from covey.base.units import humane_rate
 from covey.cli.instance.noun import command
+from covey.cli.instance.removed import show_removed
 from covey.cli.lists import names_of, show_json, show_list
+from covey.cli.rules import rule_text
 from covey.cli.session import Session
 from covey.cli.text import NONE, Column, as_text, plain, plural, say, since, size, sized, spoken_size, timed, when
 from covey.cli.verbs import Look, lists, named
@@ -35,11 +39,17 @@ COLUMNS = (
     plain("image"),
     plain("iso"),
     plain("tags"),
+    plain("owner"),
+    plain("protected"),
     Column("notes", ("notes",), lambda item, now: item["notes"] or NONE),
     plain("machine"),
     plain("generation", right=True),
     Column("pid", ("pid",), lambda item, now: as_text(item["pid"] or None), right=True),  # not 0: `kill 0` ends its caller
     plain("crashes", right=True),
+    plain("firmware"),
+    plain("cpu_model"),
+    plain("max_cpus", right=True),
+    sized("max_memory"),
     Column("networks", ("nics",), lambda item, now: ",".join(nic["network"] for nic in item["nics"]) or NONE),
     Column("mac", ("nics",), lambda item, now: ",".join(nic["mac"] for nic in item["nics"]) or NONE),
     Column("cpu", ("cpu_percent",), lambda item, now: _percent(item["cpu_percent"]), right=True),
@@ -57,12 +67,20 @@ SHOWN = ("name", "state", "node", "cpus", "memory", "disk", "address", "protecti
         "covey instance list --filter 'state=running tag=web memory>2G'",
         "covey instance list --columns name,address --no-header",
         "covey instance list --json",
+        "covey instance list --removed",
     ],
 )
+@click.option("--removed", is_flag=True, help="What was removed and may come back: instances and disks.")
 @lists(*names_of(COLUMNS))
 @click.pass_obj
-def list_(session: Session, /, look: Look) -> None:
-    """All instances."""
+def list_(session: Session, /, removed: bool, look: Look) -> None:
+    """All instances.
+
+    With --removed the columns are: name what disk node disks size used removed kept_until by reason addresses id.
+    """
+    if removed:
+        show_removed(session, look)
+        return
     show_list(session, "instances", look, COLUMNS, SHOWN, "instance", _footer)
 
 
@@ -90,8 +108,11 @@ def info(session: Session, /, name: str, as_json: bool) -> None:
     if as_json:
         show_json(instance)
         return
+    guest = _guest(session, instance)
     jobs = session.client.list("jobs", filter=f"object={name}", most=1).items
     for line in _sentences(instance, answer.at or 0.0):
+        say(line)
+    for line in _guest_lines(instance, guest):
         say(line)
     for job in jobs[:1]:
         say(_last_job(job, answer.at or 0.0))
@@ -100,7 +121,7 @@ def info(session: Session, /, name: str, as_json: bool) -> None:
 def _sentences(instance: dict[str, Any], now: float) -> Iterator[str]:
     name, node = instance["name"], instance["node"]
     yield f"{name}  {_state(instance, now)}"
-    if instance["remark"]:
+    if instance["remark"] and not instance["remark"].startswith("at next start"):  # told below
         yield f"  Remark: {instance['remark']}"
     yield f"  If {node} dies: {_when_its_node_dies(instance)}"
     if instance["gave_up"]:
@@ -109,8 +130,13 @@ def _sentences(instance: dict[str, Any], now: float) -> Iterator[str]:
         yield f"  If it crashes: started again on {node}, by itself."
     else:
         yield f"  It stays stopped{_by(instance)}: covey instance start {name}"
+    if instance["protected"]:
+        yield f"  It is protected: to remove it, first covey instance modify {name} --no-protected"
     yield f"  CPU     {_cpu(instance)}      Memory  {_memory(instance)}"
-    yield f"  Machine {instance['machine']} (pinned)      Generation {instance['generation']}"
+    yield f"  Machine {', '.join(_machine(instance))}      Generation {instance['generation']}"
+    if instance["pending"]:
+        yield f"  Waits   at next start: {', '.join(_waiting(one) for one in instance['pending'])}"
+        yield f"          to have it now: covey instance reboot {name}"
     for label, key in (("Image", "image"), ("CD-ROM", "iso")):
         if instance[key]:
             yield f"  {label:<7} {instance[key]}"
@@ -118,11 +144,52 @@ def _sentences(instance: dict[str, Any], now: float) -> Iterator[str]:
         of_image = f", of {disk['image']}" if disk["image"] else ""
         yield f"  Disk {disk['index']}  {spoken_size(disk['size'])} {disk['format']} in pool {disk['pool']}{of_image}"
     for nic in instance["nics"]:
-        yield f"  NIC {nic['index']}   {nic['network']}, {nic['mac']}, {nic['address'] or 'no address'}"
-    for label, value in (("Tags", ", ".join(instance["tags"])), ("Notes", instance["notes"])):
+        addresses = " and ".join(filter(None, (nic["address"], nic["address6"]))) or "no address"
+        yield f"  NIC {nic['index']}   {', '.join([nic['network'], nic['mac'], addresses, *_of_nic(nic)])}"
+    if instance["forwards"]:
+        yield f"  Ports   of the node, {', '.join(instance['forwards'])} of the guest"
+    for label, value in (
+        ("Firewall", ", ".join(instance["firewalls"])),
+        ("Tags", ", ".join(instance["tags"])),
+        ("Owner", instance["owner"]),
+        ("Notes", instance["notes"]),
+    ):
         if value:
             yield f"  {label:<7} {value}"
     yield f"  On the host: virsh domain {instance['id']}{', pid ' + str(instance['pid']) if instance['pid'] else ''}"
+
+
+def _machine(instance: dict[str, Any]) -> Iterator[str]:
+    """pc-q35-7.2 (pinned), UEFI, CPU x86-64-v2, boots from disk, network"""
+    yield f"{instance['machine']} (pinned)"
+    yield instance["firmware"].upper()
+    if instance["cpu_model"]:
+        yield f"CPU {instance['cpu_model']}"
+    if instance["boot"]:
+        yield f"boots from {', '.join(instance['boot'])}"
+    if instance["raw_xml"]:
+        yield f"with raw XML of {plural(len(instance['raw_xml'].splitlines()), 'line')}"
+
+
+def _waiting(one: dict[str, Any]) -> str:
+    return f"{one['field'].replace('_', ' ')} {one['then']} (now {one['now']})"
+
+
+def _of_nic(nic: dict[str, Any]) -> Iterator[str]:
+    """What is unusual about a NIC."""
+    if not nic["up"]:
+        yield "link down"
+    if nic["also"]:
+        yield f"also {', '.join(nic['also'])}"
+    if not nic["guarded"]:
+        yield "spoofing allowed"
+    if nic["firewalls"]:
+        yield f"firewall {', '.join(nic['firewalls'])}"
+    if nic["rules"]:
+        yield f"allows {'; '.join(map(rule_text, nic['rules']))}"
+    for way in ("in", "out"):
+        if nic[f"limit_{way}"]:
+            yield f"at most {humane_rate(nic[f'limit_{way}'])} {way}"
 
 
 def _state(instance: dict[str, Any], now: float) -> str:
@@ -155,15 +222,43 @@ def _by(instance: dict[str, Any]) -> str:
 
 def _cpu(instance: dict[str, Any]) -> str:
     used = instance["cpu_percent"]
-    return f"{instance['cpus']}" if used is None else f"{instance['cpus']}, {used:.0f} % of one now"
+    most = f" of at most {instance['max_cpus']}" if instance["max_cpus"] > instance["cpus"] else ""
+    return f"{instance['cpus']}{most}" if used is None else f"{instance['cpus']}{most}, {used:.0f} % of one now"
 
 
 def _memory(instance: dict[str, Any]) -> str:
     used = instance["memory_used"]
-    return spoken_size(instance["memory"]) if used is None else f"{spoken_size(instance['memory'])}, {size(used)} used"
+    whole = spoken_size(instance["memory"])
+    if instance["max_memory"] > instance["memory"]:
+        whole += f" of at most {spoken_size(instance['max_memory'])}"
+    return whole if used is None else f"{whole}, {size(used)} used"
 
 
 def _last_job(job: dict[str, Any], now: float) -> str:
     ago = since(job.get("created_at"), now)
     why = f': "{job["reason"]}"' if job.get("reason") else ""
     return f"  Last    job {job['id']} {job['title']} {job['state']}, {ago} ago, by {job['user']}{why}"
+
+
+def _guest(session: Session, instance: dict[str, Any]) -> dict[str, Any] | None:
+    """How the guest sees itself; None when it has no agent that answers."""
+    if instance["state"] != "running":
+        return None
+    try:
+        return session.client.get("instances", instance["name"], "guest")
+    except CoveyError:
+        return None  # what is known without it is worth showing
+
+
+def _guest_lines(instance: dict[str, Any], guest: dict[str, Any] | None) -> Iterator[str]:
+    if instance["state"] != "running":
+        return
+    if guest is None:
+        yield "  Inside  no answer from its guest agent (is qemu-guest-agent installed there?)"
+        return
+    yield "  Inside  " + ", ".join(text for text in (guest["hostname"], guest["system"], guest["kernel"]) if text)
+    for interface in guest["interfaces"]:
+        yield f"    {interface['name']}  {', '.join(interface['addresses']) or 'no address'}"
+    for mounted in guest["file_systems"]:
+        filled = f", {size(mounted['used'])} of {size(mounted['size'])} used" if mounted["size"] else ""
+        yield f"    {mounted['mount']}  {mounted['type']}{filled}"

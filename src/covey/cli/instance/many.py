@@ -12,7 +12,7 @@ import yaml
 
 from covey.base.errors import BadInput, CoveyError, check
 from covey.cli.change import Task, show_plan, submit_many
-from covey.cli.instance.wishes import KEYS, body_of
+from covey.cli.instance.wishes import DISK_KEYS, KEYS, NIC_KEYS, body_of
 from covey.cli.session import Session
 from covey.cli.text import complain, plural, say
 from covey.cli.verbs import Manner
@@ -59,18 +59,46 @@ def read_entries(file: str) -> Iterator[Entry]:
     good: list[Entry] = []
     bad: list[str] = []
     seen: dict[tuple[str, str], str] = {}
-    items = _parse(_text(file), shown)
+    items, is_export = _parse(_text(file), shown)
+    passed_over: set[str] = set()
     for line, item in items:
         where = f"{shown} line {line}"
         try:
-            entry = _entry(item, where, directory)
+            entry = _entry(_readable(item, passed_over) if is_export else item, where, directory)
             _check_unlike(entry, seen)
             good.append(entry)
         except BadInput as error:
             name = item.get("name") if isinstance(item, dict) else None
             bad.append(f"{where}{f', {name}' if isinstance(name, str) else ''}: {error}")
     _refuse(bad, len(items))
+    if passed_over:
+        complain(f"not made anew from an export: {', '.join(sorted(passed_over))}")
     return iter(good)
+
+
+def _readable(item: Any, passed_over: set[str]) -> Any:
+    """An instance of an export, without what is no option of `instance add`."""
+    if not isinstance(item, dict):
+        return item
+    parts = {"disk": DISK_KEYS, "nic": NIC_KEYS}
+    kept: dict[str, Any] = {}
+    for key, value in item.items():
+        word = str(key).replace("-", "_")
+        if word not in KEYS:
+            passed_over.add(str(key))
+            continue
+        known = parts.get(word)
+        kept[key] = (
+            [_known(part, known, f"{key} ", passed_over) for part in value] if known and isinstance(value, list) else value
+        )
+    return kept
+
+
+def _known(part: Any, keys: tuple[str, ...], of: str, passed_over: set[str]) -> Any:
+    if not isinstance(part, dict):
+        return part
+    passed_over.update(f"{of}{key}" for key in part if key not in keys)
+    return {key: value for key, value in part.items() if key in keys}
 
 
 def _entry(item: Any, where: str, directory: Path) -> Entry:
@@ -85,7 +113,8 @@ def _entry(item: Any, where: str, directory: Path) -> Entry:
         )
         wishes[word] = value
     check(wishes.get("name"), BadInput("the name is missing", "", "begin it with - name: NAME"))
-    check(wishes.get("start") in (None, True, False), BadInput("is yes or no", "start"))
+    for key in ("start", "protected"):
+        check(wishes.get(key) in (None, True, False), BadInput("is yes or no", key))
     body = body_of(wishes, directory)
     codec.decode(AddInstance, body).check()
     return Entry(f"{where}, {body['name']}", body)
@@ -96,7 +125,8 @@ def _check_unlike(entry: Entry, seen: dict[tuple[str, str], str]) -> None:
     nics = entry.body.get("nics") or []
     unique = [("name", entry.body["name"]), ("uuid", entry.body.get("uuid", ""))]
     unique += [("mac", nic.get("mac", "")) for nic in nics]
-    unique += [("address", nic["address"]) for nic in nics if nic.get("address") not in (None, "auto", "none")]
+    for field in ("address", "address6"):
+        unique += [(field, nic[field]) for nic in nics if nic.get(field) not in (None, "auto", "none")]
     for key in unique:
         if key[1]:
             check(key not in seen, BadInput(f"{key[1]} is taken by {seen.get(key)}", key[0], "choose another"))
@@ -119,15 +149,18 @@ def _text(file: str) -> str:
         raise BadInput("is not UTF-8 text", file, "name another file") from error
 
 
-def _parse(text: str, shown: str) -> list[tuple[int, Any]]:
-    """Each item of the file's list with the line it begins on."""
+def _parse(text: str, shown: str) -> tuple[list[tuple[int, Any]], bool]:
+    """Each item of the file's list with the line it begins on; and whether it is an export, whose list is under `instances`."""
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
+        is_export = isinstance(node, yaml.MappingNode)
+        if isinstance(node, yaml.MappingNode):
+            node = next((value for key, value in node.value if key.value == "instances"), None)
         if not isinstance(node, yaml.SequenceNode) or not node.value:
             raise BadInput("it holds no list of instances", shown, "begin each with - name: NAME")
         lines = [item.start_mark.line + 1 for item in node.value]
-        return list(zip(lines, loader.construct_document(node), strict=True))
+        return list(zip(lines, loader.construct_document(node), strict=True)), is_export
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{shown} line {mark.line + 1}" if mark else shown

@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
-import sys
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from covey.base.errors import BadInput, check
 from covey.base.units import parse_duration, parse_size
+from covey.cli.instance.files import read_text
+from covey.cli.instance.platform import PLATFORM, platform_of
 
+_IS_KEY = re.compile(r"(ssh|ecdsa|sk)-\S+ [A-Za-z0-9+/=]{20,}")
 DISK_KEYS = ("size", "pool", "format")
-NIC_KEYS = ("network", "mac", "address")
-_PLAIN = ("name", "cpus", "image", "iso", "uuid", "notes")
-KEYS = (*_PLAIN, "memory", "disk", "network", "nic", "ssh_key", "user_data", "tag", "start", "wait", "timeout")
+NIC_KEYS = ("network", "mac", "address", "address6")
+# A mapping may say these, too, as the API takes them: `cluster export` writes them so.
+NIC_SETTINGS = ("up", "guarded", "also", "limit_in", "limit_out", "firewalls", "rules")
+_PLAIN = ("name", "cpus", "max_cpus", "image", "iso", "uuid", "notes", "owner")
+KEYS = (
+    *_PLAIN,
+    *PLATFORM,
+    "memory",
+    "max_memory",
+    "disk",
+    "network",
+    "nic",
+    "firewall",
+    "ssh_key",
+    "user_data",
+    "tag",
+    "protected",
+    "start",
+    "wait",
+    "timeout",
+)
 
 
 def body_of(wishes: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     """The request's fields; what was not asked for is left to the cluster. Files are read relative to `directory`. Raises BadInput."""
     body = {key: wishes[key] for key in _PLAIN if wishes.get(key) not in (None, "")}
-    if wishes.get("memory") is not None:
-        body["memory"] = _size(wishes["memory"], "memory")
+    for key in ("memory", "max_memory"):
+        if wishes.get(key) is not None:
+            body[key] = _size(wishes[key], key)
+    body |= platform_of(wishes, directory)
     disks = _list(wishes.get("disk"))
     if disks:
         body["disks"] = [_disk(disk) for disk in disks]
@@ -28,11 +51,15 @@ def body_of(wishes: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     if nics is not None:
         body["nics"] = nics
     if wishes.get("ssh_key"):
-        body["ssh_keys"] = [key for file in _list(wishes["ssh_key"]) for key in _keys(file, directory)]
+        body["ssh_keys"] = [key for file in _list(wishes["ssh_key"]) for key in keys_of(file, directory)]
     if wishes.get("user_data"):
-        body["user_data"] = _read(wishes["user_data"], directory, "user_data")
+        body["user_data"] = read_text(wishes["user_data"], directory, "user_data")
+    if wishes.get("firewall"):
+        body["firewalls"] = _list(wishes["firewall"])
     if wishes.get("tag"):
         body["tags"] = _list(wishes["tag"])
+    if wishes.get("protected"):
+        body["protected"] = True
     if wishes.get("start") is False:
         body["start"] = False
     _add_wait(body, wishes.get("wait"), wishes.get("timeout"))
@@ -64,7 +91,11 @@ def _nics(networks: Sequence[Any], nics: Sequence[Any]) -> list[dict[str, Any]] 
     if "none" in nics:
         check(len(nics) == 1, BadInput("none goes with no other", "nic", "leave the others out"))
         return []
-    return [_parts(nic, NIC_KEYS, "nic") for nic in nics] or None
+    return [_nic(nic) for nic in nics] or None
+
+
+def _nic(wish: Any) -> dict[str, Any]:
+    return _parts(wish, (*NIC_KEYS, *NIC_SETTINGS) if isinstance(wish, Mapping) else NIC_KEYS, "nic")
 
 
 def _parts(wish: Any, keys: tuple[str, ...], what: str) -> dict[str, Any]:
@@ -97,19 +128,11 @@ def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _keys(file: str, directory: Path) -> list[str]:
-    """The public keys of a file: a line each, comments and empty lines aside."""
-    lines = [line.strip() for line in _read(file, directory, "ssh_key").splitlines()]
+def keys_of(file: str, directory: Path = Path()) -> list[str]:
+    """The public keys of a file: a line each, comments and empty lines aside. A key itself may stand in the file's place."""
+    if _IS_KEY.match(file):
+        return [file.strip()]
+    lines = [line.strip() for line in read_text(file, directory, "ssh_key").splitlines()]
     keys = [line for line in lines if line and not line.startswith("#")]
     check(keys, BadInput("there is no key in it", f"ssh_key {file}", "name a .pub file"))
     return keys
-
-
-def _read(file: Any, directory: Path, what: str) -> str:
-    """A text file, or standard input for "-". Raises BadInput when it cannot be read as UTF-8 text."""
-    try:
-        return sys.stdin.read() if file == "-" else (directory / Path(str(file)).expanduser()).read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"cannot be read: {error.strerror}", f"{what} {file}", "name a readable file") from error
-    except ValueError as error:
-        raise BadInput("is not UTF-8 text", f"{what} {file}", "name another file") from error

@@ -11,6 +11,7 @@ CD-ROM.
 from __future__ import annotations
 
 import io
+import ipaddress
 import json
 import os
 from email.mime.multipart import MIMEMultipart
@@ -23,11 +24,17 @@ import yaml
 
 from covey.base.files import remove_durably, write_durably
 from covey.host.faults import told_apart
+from covey.host.guest.growth import GROWTH_BOOTHOOK
 from covey.host.guest.ready import render_boothook
 from covey.host.threads import in_thread
 from covey.model.seed import Seed, SeedNic
 
 VOLUME = "cidata"
+# A boothook runs at every boot; cloud-init-per (cloud-init's documentation, "boothook") lets this be once an instance. Host keys
+# and host name cloud-init makes anew by itself for a new instance.
+SEAL_BOOTHOOK = """#!/bin/sh
+cloud-init-per instance covey-seal sh -c 'rm -f /etc/machine-id /var/lib/dbus/machine-id && systemd-machine-id-setup'
+"""
 NO_USER_DATA = "#cloud-config\n{}\n"
 
 
@@ -48,13 +55,13 @@ def render_files(seed: Seed, user_data: str) -> dict[str, bytes]:
         "meta-data": _yaml(render_meta_data(seed)).encode(),
         "network-config": _yaml(render_network_config(seed.nics)).encode(),
         "user-data": (user_data or NO_USER_DATA).encode(),
-        "vendor-data": render_vendor_data().encode(),
+        "vendor-data": render_vendor_data(seed.sealed).encode(),
     }
 
 
 def render_meta_data(seed: Seed) -> dict[str, Any]:
     return {
-        "instance-id": seed.instance,
+        "instance-id": seed.identity or seed.instance,
         "local-hostname": seed.hostname,
         "public-keys": list(seed.ssh_keys),
     }
@@ -66,24 +73,44 @@ def render_network_config(nics: tuple[SeedNic, ...]) -> dict[str, Any]:
 
 
 def _render_nic(nic: SeedNic) -> dict[str, Any]:
+    if nic.asks:
+        return {"match": {"macaddress": nic.mac}, "dhcp4": True, "dhcp6": True}
     config: dict[str, Any] = {"match": {"macaddress": nic.mac}, "dhcp4": False, "dhcp6": False}
-    if nic.address:
-        config["addresses"] = [nic.address]
-        if nic.gateway:
-            # Not `routes`: every cloud-init since 2017 and every renderer understands this one.
-            config["gateway4"] = nic.gateway
-        if nic.dns:
-            config["nameservers"] = {"addresses": list(nic.dns)}
+    addresses = [address for address in (nic.address, nic.address6) if address]
+    if addresses:
+        config["addresses"] = addresses
+    # Not a default route: every cloud-init since 2017 and every renderer understands these.
+    for key, gateway in (("gateway4", nic.gateway), ("gateway6", nic.gateway6)):
+        if gateway:
+            config[key] = gateway
+    routes = [
+        _on_link(gateway)
+        for address, gateway in ((nic.address, nic.gateway), (nic.address6, nic.gateway6))
+        if gateway and ipaddress.ip_address(gateway) not in ipaddress.ip_interface(address).network
+    ]
+    if routes:
+        config["routes"] = routes
+    if addresses and nic.dns:
+        config["nameservers"] = {"addresses": list(nic.dns)}
     return config
 
 
-def render_vendor_data() -> str:
-    """Two parts: root may log in by key (Debian's images forbid it), and the reporter of readiness. The user's
-    cloud-config wins over the first; nothing in it touches the second."""
+def _on_link(gateway: str) -> dict[str, Any]:
+    """The way to a gateway that is in no subnet of the guest's: it is on the link. Not by `on-link` of a default route: cloud-init's own
+    renderer for networkd does not know the word, and makes ::/64 of ::/0 (22.4)."""
+    return {"to": f"{gateway}/{ipaddress.ip_address(gateway).max_prefixlen}", "scope": "link"}
+
+
+def render_vendor_data(sealed: bool = False) -> str:
+    """Three parts: root may log in by key (Debian's images forbid it), the reporter of readiness, and that CPUs and memory plugged
+    in while the guest runs are used. The user's cloud-config wins over the first; nothing in it touches the others. A clone gets a
+    machine id of its own by a fourth."""
     parts = MIMEMultipart(boundary="covey-part")
     for subtype, name, text in (
         ("cloud-config", "covey-root.cfg", _yaml({"disable_root": False}, "#cloud-config\n")),
         ("cloud-boothook", "covey-ready.sh", render_boothook()),
+        ("cloud-boothook", "covey-growth.sh", GROWTH_BOOTHOOK),
+        *((("cloud-boothook", "covey-seal.sh", SEAL_BOOTHOOK),) if sealed else ()),
     ):
         part = MIMEText(text, subtype, "us-ascii")
         part.add_header("Content-Disposition", "attachment", filename=name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from covey.base.errors import Refused, check
 from covey.model.codec import decode, encode
-from covey.model.domain import Domain, DomainDisk
+from covey.model.domain import Domain, DomainDisk, DomainNic
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +62,27 @@ def with_disk(domain: Domain, disk: DomainDisk) -> Domain:
 
 def without_disk(domain: Domain, index: int) -> Domain:
     return replace(domain, disks=tuple(disk for disk in domain.disks if disk.index != index))
+
+
+def with_nic(domain: Domain, nic: DomainNic) -> Domain:
+    """The definition with `nic` in its place; one of the same MAC address takes the new settings. Raises Refused when the index or the
+    MAC address is in use otherwise."""
+    others = tuple(known for known in domain.nics if known.index != nic.index)
+    before = next((known for known in domain.nics if known.index == nic.index), None)
+    check(
+        before is None or before.mac == nic.mac,
+        Refused(
+            f"NIC {nic.index} is another one already" + (f" ({before.mac})" if before else ""),
+            f"instance {domain.instance}",
+            "detach it first, or use another index",
+        ),
+    )
+    check(
+        all(known.mac != nic.mac for known in others),
+        Refused(f"another NIC of it has {nic.mac} already", f"instance {domain.instance}"),
+    )
+    return replace(domain, nics=tuple(sorted((*others, nic), key=lambda known: known.index)))
+
+
+def without_nic(domain: Domain, index: int) -> Domain:
+    return replace(domain, nics=tuple(nic for nic in domain.nics if nic.index != index))

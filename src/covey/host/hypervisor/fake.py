@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from covey.base.errors import BadInput, NoSpace, NotFound, Refused, Unavailable, check, require
+from covey.base.errors import BadInput, NoSpace, NotFound, Refused, StepFailed, Unavailable, check, require
 from covey.base.units import humane_size
 from covey.host.guest.listener import GuestReport, Reported
-from covey.host.hypervisor.definition import digest, with_disk, without_disk
+from covey.host.hypervisor.definition import digest, with_disk, with_nic, without_disk, without_nic
+from covey.host.hypervisor.fake_guest import FakeGuestAgent
+from covey.host.hypervisor.png import png_of
 from covey.host.hypervisor.protocol import Usage
 from covey.host.hypervisor.prove import AUTO, KVM, TCG
 from covey.host.hypervisor.runs import COVEY, CRASHED, GUEST
 from covey.host.shelf import Shelf
+from covey.host.storage.fake import grow_open_volume
 from covey.host.storage.protocol import Attachment
 from covey.model.codec import decode, encode
-from covey.model.domain import Domain, DomainDisk, FoundDomain
+from covey.model.domain import Domain, DomainDisk, DomainNic, Drift, FoundDomain, tap_of
+from covey.model.machine import Capabilities
 from covey.model.names import check_uuid
+from covey.model.node import Traffic
+from covey.model.pool import Volume
+from covey.model.shape import Shape, at_once, shape_of
 
 DEFAULT_MEMORY = 64 * 2**30
+BOOTED = Traffic(disk_read=512, disk_reads=1)  # a guest that has read its boot sector
 _DOMAIN, _FOREIGN, _COUNTER = "domain/", "foreign-domain/", "pids"
 RUNNING, PAUSED, STOPPED = "running", "paused", "stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class _Guest:
-    """A pretended guest. `inside` are the volumes that the running guest has; `deaf` ones do not hear the power button, `clinging`
-    ones do not let go of a disk."""
+    """A pretended guest. `inside` are the volumes that the running guest has, `plugged` its NICs; `deaf` ones do not hear the power
+    button, `clinging` ones do not let go of a disk or NIC, `agentless` ones do not answer questions."""
 
     domain: Domain
     job: str
@@ -36,15 +45,21 @@ class _Guest:
     generation: int = 0
     pid: int = 0
     inside: tuple[DomainDisk, ...] = ()
+    plugged: tuple[DomainNic, ...] = ()
+    live: Shape | None = None
+    tampered: str = ""
     deaf: bool = False
     clinging: bool = False
+    agentless: bool = False
 
     @property
     def active(self) -> bool:
         return self.state in (RUNNING, PAUSED)
 
     def ended(self, reason: str) -> _Guest:
-        return replace(self, state=CRASHED if reason == CRASHED else STOPPED, reason=reason, pid=0, inside=())
+        return replace(
+            self, state=CRASHED if reason == CRASHED else STOPPED, reason=reason, pid=0, inside=(), plugged=(), live=None
+        )
 
 
 class FakeHypervisor:
@@ -55,6 +70,7 @@ class FakeHypervisor:
         self._memory = memory
         self._accelerator = accelerator
         self._subscribers: list[Callable[[str], None]] = []
+        self._agent = FakeGuestAgent()
         self.answers = True
 
     # The protocol
@@ -71,10 +87,23 @@ class FakeHypervisor:
         known = self._find(domain.instance)
         wanted = [disk.volume.id for disk in domain.disks] + ([domain.iso] if domain.iso else [])
         missing = [id for id in wanted if id not in attachments]
-        if known and digest(known.domain) == digest(domain):
+        if known and digest(known.domain) == digest(domain) and not known.tampered:
             return
+        check(
+            "<bogus" not in domain.raw_xml,  # what no libvirt takes
+            StepFailed("libvirt does not take the definition: it pretends to know it", f"instance {domain.instance}"),
+        )
         check(not missing, NotFound(f"nothing says how to open {', '.join(missing)}", f"instance {domain.instance}"))
-        self._keep(replace(known, domain=domain) if known else _Guest(domain, job))
+        self._keep(replace(known, domain=domain, tampered="") if known else _Guest(domain, job))
+
+    async def ensure_redefined(self, domain: Domain, attachments: dict[str, Attachment], job: str) -> Shape | None:
+        await self.ensure_defined(domain, attachments, job)
+        guest = self._must_find(domain.instance)
+        if guest.live is None:
+            return None
+        live = at_once(guest.live, shape_of(domain))
+        self._keep(replace(guest, live=live))
+        return live
 
     async def ensure_running(self, instance: str, generation: int) -> int:
         guest = self._must_find(instance)
@@ -83,8 +112,12 @@ class FakeHypervisor:
             return guest.pid
         self._check_memory(guest)
         pid = self._next_pid()
-        inside = guest.domain.disks
-        self._keep(replace(guest, state=RUNNING, reason="", generation=generation, pid=pid, inside=inside))
+        inside, plugged = guest.domain.disks, guest.domain.nics
+        live = shape_of(guest.domain)
+        started = replace(
+            guest, state=RUNNING, reason="", generation=generation, pid=pid, inside=inside, plugged=plugged, live=live
+        )
+        self._keep(started)
         return pid
 
     async def ensure_generation(self, instance: str, generation: int, graceful_s: float) -> int:
@@ -138,6 +171,36 @@ class FakeHypervisor:
         inside = tuple(one for one in guest.inside if one.index != disk)
         self._keep(replace(guest, domain=without_disk(guest.domain, disk), inside=inside))
 
+    async def ensure_nic_attached(self, instance: str, nic: DomainNic) -> None:
+        guest = self._must_find(instance)
+        domain = with_nic(guest.domain, nic)
+        plugged = with_nic(replace(domain, nics=guest.plugged), nic).nics if guest.active else ()
+        self._keep(replace(guest, domain=domain, plugged=plugged))
+
+    async def ensure_nic_set(self, instance: str, nic: DomainNic) -> None:
+        guest = self._must_find(instance)
+        known = guest.plugged if guest.active else guest.domain.nics
+        check(
+            any(one.index == nic.index for one in known),
+            NotFound(f"it has no NIC {nic.index}", f"instance {instance}", "see: covey cluster verify"),
+        )
+        await self.ensure_nic_attached(instance, nic)
+
+    async def ensure_nic_detached(self, instance: str, nic: int, timeout_s: float) -> None:
+        guest = self._find(instance)
+        if guest is None:
+            return
+        check(
+            not guest.clinging or all(one.index != nic for one in guest.plugged),
+            Refused(
+                f"the guest did not let go of NIC {nic} within {timeout_s:g} s",
+                f"instance {instance}",
+                "try again when the guest has booted, or stop the instance first",
+            ),
+        )
+        plugged = tuple(one for one in guest.plugged if one.index != nic)
+        self._keep(replace(guest, domain=without_nic(guest.domain, nic), plugged=plugged))
+
     async def ensure_guest_size(self, instance: str, disk: int, size: int) -> None:
         guest = self._find(instance)
         if guest is None:
@@ -146,6 +209,9 @@ class FakeHypervisor:
             not guest.active or any(one.index == disk for one in guest.inside),
             NotFound(f"the running guest has no disk {disk}", f"instance {instance}"),
         )
+        for one in guest.inside:
+            if one.index == disk:
+                grow_open_volume(self._shelf, one.volume, size)
         self._keep(
             replace(
                 guest,
@@ -153,6 +219,50 @@ class FakeHypervisor:
                 inside=_grown(guest.inside, disk, size),
             )
         )
+
+    async def ask_guest(self, instance: str, command: str, arguments: Mapping[str, Any], timeout_s: float) -> Any:
+        guest = self._must_find(instance)
+        check(guest.state == RUNNING, Refused("it does not run", f"instance {instance}", "start it first"))
+        check(
+            not guest.agentless,
+            Refused(
+                "its guest agent does not answer: it pretends to have none", f"instance {instance}", "install qemu-guest-agent"
+            ),
+        )
+        return self._agent.answer(guest.domain, command, arguments)
+
+    async def screenshot(self, instance: str) -> bytes:
+        check(self._must_find(instance).active, Refused("it does not run", f"instance {instance}", "start it first"))
+        return png_of(b"P6\n2 1\n255\n" + bytes(6))
+
+    async def capabilities(self, machine: str) -> Capabilities:
+        self._check_answers()
+        models = ("host", "x86-64-v1", "x86-64-v2", "Nehalem", "qemu64")
+        return Capabilities({TCG: models, KVM: models}, ("bios", "uefi"))
+
+    async def ensure_overlaid(self, domain: Domain, attachments: dict[str, Attachment]) -> bool:
+        guest = self._must_find(domain.instance)
+        inside = {one.index: one for one in guest.inside}
+        taken = tuple(one for one in domain.disks if one.index in inside) if guest.active else ()
+        self._keep(replace(guest, domain=domain, inside=taken))
+        return not guest.active
+
+    async def ensure_merged(
+        self,
+        domain: Domain,
+        disk: int,
+        top: Volume,
+        base: Volume,
+        attachments: dict[str, Attachment],
+        told: Callable[[int, int], None],
+    ) -> bool:
+        guest = self._find(domain.instance)
+        if guest is None or not guest.active or all(one.index != disk for one in guest.inside):
+            return False
+        told(top.size, top.size)
+        inside = tuple(replace(one, volume=base) if one.volume.id == top.id else one for one in guest.inside)
+        self._keep(replace(guest, domain=domain, inside=inside, state=RUNNING))
+        return True
 
     async def domains(self) -> tuple[FoundDomain, ...]:
         self._check_answers()
@@ -162,14 +272,19 @@ class FakeHypervisor:
         guest = self._find(instance)
         return _found(guest) if guest else None
 
+    async def drifts(self) -> dict[str, Drift]:
+        return {guest.domain.instance: Drift((guest.tampered,)) for guest in self._guests() if guest.tampered}
+
     async def usage(self) -> tuple[Usage, ...]:
         self._check_answers()
-        return tuple(Usage(guest.domain.instance, 1.0, guest.domain.memory) for guest in self._guests() if guest.active)
+        return tuple(Usage(guest.domain.instance, 1.0, guest.domain.memory, BOOTED) for guest in self._guests() if guest.active)
 
     async def taps(self, bridge: str) -> tuple[str, ...]:
         self._check_answers()
-        guests = [guest.domain for guest in self._guests() if guest.active]
-        return tuple(f"{guest.instance[:8]}-{nic.index}" for guest in guests for nic in guest.nics if nic.bridge == bridge)
+        guests = [guest for guest in self._guests() if guest.active]
+        return tuple(
+            tap_of(guest.domain.instance, nic.index) for guest in guests for nic in guest.plugged if nic.bridge == bridge
+        )
 
     def subscribe(self, changed: Callable[[str], None]) -> None:
         self._subscribers.append(changed)
@@ -213,6 +328,14 @@ class FakeHypervisor:
     def cling(self, instance: str) -> None:
         """The guest no longer lets go of a disk."""
         self._keep(replace(self._must_find(instance), clinging=True))
+
+    def remove_agent(self, instance: str) -> None:
+        """The guest's own agent is not there any more."""
+        self._keep(replace(self._must_find(instance), agentless=True))
+
+    def tamper(self, instance: str, what: str) -> None:
+        """Somebody changes its definition by hand."""
+        self._keep(replace(self._must_find(instance), tampered=what))
 
     def plant_foreign(self, instance: str) -> None:
         """Somebody else's domain has that UUID."""
@@ -327,4 +450,6 @@ def _found(guest: _Guest) -> FoundDomain:
         pid=guest.pid,
         definition=digest(guest.domain),
         disks=tuple(disk.volume.id for disk in (guest.inside if guest.active else guest.domain.disks)),
+        nics=guest.plugged if guest.active else guest.domain.nics,
+        live=guest.live,
     )

@@ -6,28 +6,31 @@ import asyncio
 import os
 import pwd
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import libvirt
 
-from covey.base.errors import CoveyError, NoSpace, NotFound, Refused, StepFailed
+from covey.base.errors import CoveyError, NoSpace, NotFound, Refused, StepFailed, Unavailable, check
 from covey.base.files import sync_directory
 from covey.host.guest.console import trim_log
-from covey.host.hypervisor import orders, runs, sighting
+from covey.host.hypervisor import guest_agent, layers, orders, picture, runs, shaping, sighting
 from covey.host.hypervisor.connection import CALL_LIMIT_S, Connection, Event
-from covey.host.hypervisor.definition import digest
+from covey.host.hypervisor.definition import Mark, digest
 from covey.host.hypervisor.places import GuestFiles, LibvirtFiles, check_directory, guest_files, seed_beside
 from covey.host.hypervisor.protocol import Usage
-from covey.host.hypervisor.prove import prove_accelerator
+from covey.host.hypervisor.prove import KVM, TCG, prove_accelerator
 from covey.host.hypervisor.runs import Run, Words
 from covey.host.hypervisor.sighting import Sighting
-from covey.host.hypervisor.xml import render_domain
+from covey.host.hypervisor.xml import OVMF_CODE, printable, render_domain
 from covey.host.storage.protocol import Attachment
-from covey.model.domain import Domain, DomainDisk, FoundDomain
+from covey.model.domain import Domain, DomainDisk, DomainNic, Drift, FoundDomain
+from covey.model.machine import Capabilities
 from covey.model.names import check_uuid
+from covey.model.pool import Volume
+from covey.model.shape import Shape, at_once, shape_of
 
 T = TypeVar("T")
 
@@ -35,7 +38,13 @@ START_LIMIT_S = 120.0
 CUT_LIMIT_S = 60.0  # libvirt sends QEMU SIGTERM, then SIGKILL, and waits for its end
 ENDING_LIMIT_S = 20.0  # between a guest's power-off and QEMU's end
 BUTTON_EVERY_S = 3.0  # a guest that is still booting misses the power button
+TAKES_S = 10.0  # what a guest gets to take memory, or to give it back
+MOST_ASKING = 6  # questions to guests at once: fewer than the connection's threads
+ASK_QUEUE_S = 10.0
+ASK_MARGIN_S = 15.0  # libvirt greets the agent before it asks, and may do so twice
 LOOK_EVERY_S = 0.5  # between looks, should an event be lost
+OVERLAY_LIMIT_S = 60.0  # for a guest's agent, and for its disks
+MERGE_LOOK_S = 0.2  # between looks at a merge
 
 
 class LibvirtHypervisor:
@@ -58,6 +67,8 @@ class LibvirtHypervisor:
         self._seed = seed or seed_beside(directory)
         self._user = user
         self._connection = Connection(uri, self._heard, self._tell)
+        self._guest_connection = Connection(uri, lambda _: None, lambda: None)
+        self._asking = asyncio.Semaphore(MOST_ASKING)
         self._locks: dict[str, asyncio.Lock] = {}
         self._subscribers: list[Callable[[str], None]] = []
         self._bells: set[asyncio.Event] = set()
@@ -67,6 +78,12 @@ class LibvirtHypervisor:
 
     async def prove(self, wanted: str, timeout_s: float) -> tuple[str, str]:
         return await prove_accelerator(wanted, timeout_s, self._user)
+
+    async def capabilities(self, machine: str) -> Capabilities:
+        models = await self._call(
+            "", lambda connection: {which: sighting.cpu_models(connection, which, machine) for which in (TCG, KVM)}
+        )
+        return Capabilities(models, ("bios", "uefi") if Path(OVMF_CODE).exists() else ("bios",))
 
     async def domains(self) -> tuple[FoundDomain, ...]:
         seen = await self._call("", lambda connection: sighting.look_at_all(connection, self._run_of, self._words_of))
@@ -82,11 +99,17 @@ class LibvirtHypervisor:
         await self._settle(seen)
         return sighting.found_domain(seen, self._libvirt.runtime)
 
+    async def drifts(self) -> dict[str, Drift]:
+        return await self._call("", lambda connection: sighting.drifts(connection, self._files))
+
     async def usage(self) -> tuple[Usage, ...]:
         return await self._call("", sighting.usage)
 
     async def taps(self, bridge: str) -> tuple[str, ...]:
         return await self._call("", lambda connection: sighting.taps(connection, bridge))
+
+    async def screenshot(self, instance: str) -> bytes:
+        return await self._order(instance, picture.take)
 
     def subscribe(self, changed: Callable[[str], None]) -> None:
         self._subscribers.append(changed)
@@ -105,20 +128,48 @@ class LibvirtHypervisor:
             task.cancel()
         await asyncio.gather(*self._settling, return_exceptions=True)
         await self._connection.close()
+        await self._guest_connection.close()
 
     # Defining
 
     async def ensure_defined(self, domain: Domain, attachments: dict[str, Attachment], job: str) -> None:
         async with self._lock(domain.instance):
-            known = await self._call(domain.instance, lambda connection: sighting.find_mark(connection, domain.instance))
-            if known and known.digest == digest(domain):
-                return
-            files = self._files(domain.instance)
-            generation, tag = (known.generation, known.job) if known else (0, job)
-            text = render_domain(domain, attachments, generation, tag, files)
-            await asyncio.to_thread(_make_directories, files, self._user)
-            await self._call(domain.instance, lambda connection: orders.define(connection, domain.instance, text))
-            await asyncio.to_thread(sync_directory, self._libvirt.definitions / "qemu")
+            await self._define(domain, attachments, job)
+
+    async def ensure_redefined(self, domain: Domain, attachments: dict[str, Attachment], job: str) -> Shape | None:
+        instance, wanted = domain.instance, shape_of(domain)
+        async with self._lock(instance):
+            await self._define(domain, attachments, job)
+            seen = await self._look(instance)
+            if seen is None or seen.live is None:
+                return None
+            target = at_once(seen.live, wanted)
+            has, title = seen.live, printable(domain.title)
+            iso = attachments[target.iso].path if target.iso else ""
+            await self._call(instance, lambda connection: shaping.reshape(connection, instance, has, target, title, iso))
+            if target.memory != has.memory:
+                await self._until(instance, TAKES_S, lambda connection, which: shaping.has_memory(connection, which, target))
+            seen = await self._look(instance)
+            return seen.live if seen else None
+
+    async def _define(self, domain: Domain, attachments: dict[str, Attachment], job: str) -> None:
+        """See ensure_defined."""
+        known = await self._call(domain.instance, lambda connection: sighting.find_mark(connection, domain.instance))
+        files = self._files(domain.instance)
+        if known and known.digest == digest(domain) and not await self._is_tampered(domain.instance):
+            return
+        text = self._rendered(domain, attachments, known, job)
+        await asyncio.to_thread(_make_directories, files, self._user)
+        await self._call(domain.instance, lambda connection: orders.define(connection, domain.instance, text))
+        await asyncio.to_thread(sync_directory, self._libvirt.definitions / "qemu")
+
+    async def _is_tampered(self, instance: str) -> bool:
+        drift = await self._call(instance, lambda connection: sighting.drift_of(connection, instance, self._files(instance)))
+        return bool(drift.definition)
+
+    def _rendered(self, domain: Domain, attachments: dict[str, Attachment], known: Mark | None, job: str) -> str:
+        generation, tag = (known.generation, known.job) if known else (0, job)
+        return render_domain(domain, attachments, generation, tag, self._files(domain.instance))
 
     async def ensure_absent(self, instance: str, job: str = "") -> None:
         async with self._lock(instance):
@@ -221,28 +272,113 @@ class LibvirtHypervisor:
                 except TimeoutError:
                     pass  # look again
 
-    # Disks
+    # Disks and NICs
 
     async def ensure_attached(self, instance: str, disk: DomainDisk, attachment: Attachment) -> None:
         async with self._lock(instance):
-            await self._call(instance, lambda connection: orders.attach(connection, instance, disk, attachment))
+            await self._call(instance, lambda connection: orders.attach_disk(connection, instance, disk, attachment))
 
     async def ensure_detached(self, instance: str, disk: int, timeout_s: float) -> None:
+        await self._detach(instance, orders.disk_device(disk), timeout_s, "unmount it in the guest and try again")
+
+    async def ensure_nic_attached(self, instance: str, nic: DomainNic) -> None:
         async with self._lock(instance):
-            gone = await self._call(instance, lambda connection: orders.ask_to_let_go(connection, instance, disk))
+            await self._call(instance, lambda connection: orders.attach_nic(connection, instance, nic))
+
+    async def ensure_nic_set(self, instance: str, nic: DomainNic) -> None:
+        async with self._lock(instance):
+            await self._call(instance, lambda connection: orders.set_nic(connection, instance, nic))
+
+    async def ensure_nic_detached(self, instance: str, nic: int, timeout_s: float) -> None:
+        await self._detach(instance, orders.nic_device(instance, nic), timeout_s, "try again when the guest has booted")
+
+    async def _detach(self, instance: str, device: orders.Device, timeout_s: float, hint: str) -> None:
+        async with self._lock(instance):
+            gone = await self._call(instance, lambda connection: orders.ask_to_let_go(connection, instance, device))
             if not gone and not await self._until(
-                instance, timeout_s, lambda connection, which: orders.has_let_go(connection, which, disk)
+                instance, timeout_s, lambda connection, which: orders.has_let_go(connection, which, device)
             ):
                 raise Refused(
-                    f"the guest did not let go of disk {disk} within {timeout_s:g} s",
+                    f"the guest did not let go of {device.title} within {timeout_s:g} s",
                     f"instance {instance}",
-                    "unmount it in the guest and try again, or stop the instance first",
+                    f"{hint}, or stop the instance first",
                 )
-            await self._call(instance, lambda connection: orders.detach_from_definition(connection, instance, disk))
+            await self._call(instance, lambda connection: orders.detach_from_definition(connection, instance, device))
 
     async def ensure_guest_size(self, instance: str, disk: int, size: int) -> None:
         async with self._lock(instance):
             await self._call(instance, lambda connection: orders.resize(connection, instance, disk, size))
+
+    # Within the guest
+
+    async def ask_guest(self, instance: str, command: str, arguments: Mapping[str, Any], timeout_s: float) -> Any:
+        """On a connection of its own, whose few threads are all that guests which hang can take."""
+        seconds = max(1, int(timeout_s))
+        try:
+            async with asyncio.timeout(ASK_QUEUE_S):
+                await self._asking.acquire()
+        except TimeoutError as error:
+            raise Unavailable("too many guests hang already", f"instance {instance}", "try again in a moment") from error
+        try:
+            return await self._guest_connection.call(
+                lambda connection: guest_agent.ask(connection, instance, command, arguments, seconds), seconds + ASK_MARGIN_S
+            )
+        finally:
+            self._asking.release()
+
+    # Layers
+
+    async def ensure_overlaid(self, domain: Domain, attachments: dict[str, Attachment]) -> bool:
+        async with self._lock(domain.instance):
+            rests = await self._call(
+                domain.instance, lambda connection: layers.overlay(connection, domain, attachments), OVERLAY_LIMIT_S
+            )
+            await self._define(domain, attachments, "")
+            return rests
+
+    async def ensure_merged(
+        self,
+        domain: Domain,
+        disk: int,
+        top: Volume,
+        base: Volume,
+        attachments: dict[str, Attachment],
+        told: Callable[[int, int], None],
+    ) -> bool:
+        instance, above, below = domain.instance, attachments[top.id].path, attachments[base.id].path
+        begun = False
+        while merge := await self._order(
+            instance, lambda connection, which: layers.look_at_merge(connection, which, disk, above, below)
+        ):
+            if not merge.busy and not merge.has_top:
+                return merge.has_base and await self._merged(domain, attachments)
+            check(merge.busy or not begun, StepFailed(f"QEMU gave up merging layers of disk {disk}", f"instance {instance}"))
+            told(merge.done, merge.total)
+            async with self._lock(instance):
+                if merge.ready:
+                    await self._let_go_of_top(domain, disk, attachments)
+                elif not merge.busy:
+                    await self._order(
+                        instance, lambda connection, which: layers.begin_merge(connection, which, disk, above, below)
+                    )
+            begun = True
+            await asyncio.sleep(0 if merge.ready else MERGE_LOOK_S)
+        return False
+
+    async def _let_go_of_top(self, domain: Domain, disk: int, attachments: dict[str, Attachment]) -> None:
+        text = self._rendered(domain, attachments, await self._order(domain.instance, sighting.find_mark), "")
+        await self._order(
+            domain.instance, lambda connection, which: layers.let_go_of_top(connection, which, disk, text), CUT_LIMIT_S
+        )
+
+    async def _merged(self, domain: Domain, attachments: dict[str, Attachment]) -> bool:
+        """The end of a merge; an earlier try may have died before it let the guest go on."""
+        async with self._lock(domain.instance):
+            await self._define(domain, attachments, "")
+            seen = await self._look(domain.instance)
+            if seen and seen.paused:
+                await self._order(domain.instance, orders.resume)
+        return True
 
     # Keeping account
 

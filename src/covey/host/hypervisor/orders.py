@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 from xml.etree import ElementTree
 
 import libvirt
 
-from covey.base.errors import CoveyError, NoSpace, NotFound, Refused, StepFailed, check
-from covey.host.hypervisor.definition import Mark, with_disk, without_disk
-from covey.host.hypervisor.sighting import find, must_find
-from covey.host.hypervisor.xml import ALIAS, NAMESPACE, disk_target, render_disk, render_mark
+from covey.base.errors import CoveyError, NoSpace, NotFound, Refused, StepFailed, check, require
+from covey.host.hypervisor.definition import Mark, with_disk, with_nic, without_disk, without_nic
+from covey.host.hypervisor.sighting import find, mac_of, must_find, volume_of
+from covey.host.hypervisor.xml import NAMESPACE, disk_target, render_disk, render_mark, render_nic
 from covey.host.storage.protocol import Attachment
-from covey.model.domain import DomainDisk
+from covey.model.domain import Domain, DomainDisk, DomainNic, tap_of
 
 _NO_MEMORY = ("cannot allocate memory", "cannot set up guest memory", "out of memory")
 _NO_ROOM = ("no space left on device", "disk quota exceeded")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What can be plugged into a guest: how people call it, where it is in a description, and the definition without it."""
+
+    title: str
+    path: str
+    forgotten: Callable[[Domain], Domain]
+
+
+def disk_device(index: int) -> Device:
+    path = f"devices/disk/target[@dev='{disk_target(index)}']/.."
+    return Device(f"disk {index}", path, lambda domain: without_disk(domain, index))
+
+
+def nic_device(instance: str, index: int) -> Device:
+    path = f"devices/interface/target[@dev='{tap_of(instance, index)}']/.."
+    return Device(f"NIC {index}", path, lambda domain: without_nic(domain, index))
+
+
 _LIVE, _CONFIG = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
 
 
@@ -106,66 +128,114 @@ def cut(connection: Any, instance: str) -> None:
             raise failure(error, "its QEMU does not end", f"instance {instance}") from error
 
 
-def attach(connection: Any, instance: str, disk: DomainDisk, attachment: Attachment) -> None:
+def attach_disk(connection: Any, instance: str, disk: DomainDisk, attachment: Attachment) -> None:
     """Raises NotFound, Refused for an index in use otherwise, StepFailed."""
     domain, mark = must_find(connection, instance)
     wanted = with_disk(mark.domain, disk)
     text = render_disk(disk, attachment)
     for which, known in _definitions(domain):
-        present = _find_disk(known, disk.index)
+        present = known.find(disk_device(disk.index).path)
         check(
-            present is None or _volume(present) == disk.volume.id,
+            present is None or volume_of(present) == disk.volume.id,
             Refused(f"its {disk_target(disk.index)} is another volume", f"instance {instance}", "detach that one first"),
         )
         if present is None:
-            try:
-                domain.attachDeviceFlags(text, which)
-            except libvirt.libvirtError as error:
-                if "No more available PCI slots" in str(error):
-                    raise Refused(
-                        "every free port of the running guest is used up",
-                        f"instance {instance}",
-                        "stop and start it, then add the disk",
-                    ) from error
-                raise failure(error, f"disk {disk.index} cannot be attached", f"instance {instance}") from error
+            _attach(domain, text, which, f"disk {disk.index}", instance)
     _write_mark(domain, replace(mark, domain=wanted))
 
 
-def ask_to_let_go(connection: Any, instance: str, index: int) -> bool:
-    """Ask a running guest to give up a disk. Returns whether it has none such (any more)."""
+def attach_nic(connection: Any, instance: str, nic: DomainNic) -> None:
+    """Raises NotFound, Refused for an index in use otherwise, StepFailed."""
+    domain, mark = must_find(connection, instance)
+    wanted = with_nic(mark.domain, nic)
+    for which, known in _definitions(domain):
+        present = known.find(nic_device(instance, nic.index).path)
+        check(
+            present is None or mac_of(present) == nic.mac,
+            Refused(f"its NIC {nic.index} is another one", f"instance {instance}", "detach that one first"),
+        )
+        if present is None:
+            _attach(domain, render_nic(instance, nic), which, f"NIC {nic.index}", instance)
+    _write_mark(domain, replace(mark, domain=wanted))
+
+
+def set_nic(connection: Any, instance: str, nic: DomainNic) -> None:
+    """Raises NotFound, StepFailed."""
+    domain, mark = must_find(connection, instance)
+    for which, known in _definitions(domain):
+        present = require(
+            known.find(nic_device(instance, nic.index).path),
+            NotFound(f"it has no NIC {nic.index}", f"instance {instance}", "see: covey cluster verify"),
+        )
+        if _set(present, nic):
+            try:
+                domain.updateDeviceFlags(ElementTree.tostring(present, encoding="unicode"), which)
+            except libvirt.libvirtError as error:
+                raise failure(error, f"NIC {nic.index} cannot be changed", f"instance {instance}") from error
+    _write_mark(domain, replace(mark, domain=with_nic(mark.domain, nic)))
+
+
+def _set(element: ElementTree.Element, nic: DomainNic) -> bool:
+    """Make a NIC's description say what `nic` says. Returns whether anything was otherwise."""
+    before = ElementTree.tostring(element)
+    source, link = element.find("source"), element.find("link")
+    if source is not None:
+        source.set("bridge", nic.bridge)
+    if link is None:
+        link = ElementTree.SubElement(element, "link", state="up")
+        before = ElementTree.tostring(element)
+    link.set("state", "up" if nic.up else "down")
+    return ElementTree.tostring(element) != before
+
+
+def _attach(domain: Any, text: str, which: int, title: str, instance: str) -> None:
+    try:
+        domain.attachDeviceFlags(text, which)
+    except libvirt.libvirtError as error:
+        if "No more available PCI slots" in str(error):
+            raise Refused(
+                "every free port of the running guest is used up",
+                f"instance {instance}",
+                f"stop and start it, then add the {title.partition(' ')[0]}",
+            ) from error
+        raise failure(error, f"{title} cannot be attached", f"instance {instance}") from error
+
+
+def ask_to_let_go(connection: Any, instance: str, device: Device) -> bool:
+    """Ask a running guest to give up a device. Returns whether it has none such (any more)."""
     domain, mark = find(connection, instance)
     if mark is None or not domain.isActive():
         return True
-    disk = _find_disk(_describe(domain, _LIVE), index)
-    if disk is None:
+    present = _describe(domain, _LIVE).find(device.path)
+    if present is None:
         return True
     try:
-        domain.detachDeviceFlags(ElementTree.tostring(disk, encoding="unicode"), _LIVE)
+        domain.detachDeviceFlags(ElementTree.tostring(present, encoding="unicode"), _LIVE)
     except libvirt.libvirtError as error:
         pending = "in the process of unplug" in str(error)
         over = error.get_error_code() in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_DEVICE_MISSING)
         if not pending and not over:
-            raise failure(error, f"disk {index} cannot be detached", f"instance {instance}") from error
-    return has_let_go(connection, instance, index)
+            raise failure(error, f"{device.title} cannot be detached", f"instance {instance}") from error
+    return has_let_go(connection, instance, device)
 
 
-def has_let_go(connection: Any, instance: str, index: int) -> bool:
+def has_let_go(connection: Any, instance: str, device: Device) -> bool:
     domain, mark = find(connection, instance)
-    return mark is None or not domain.isActive() or _find_disk(_describe(domain, _LIVE), index) is None
+    return mark is None or not domain.isActive() or _describe(domain, _LIVE).find(device.path) is None
 
 
-def detach_from_definition(connection: Any, instance: str, index: int) -> None:
+def detach_from_definition(connection: Any, instance: str, device: Device) -> None:
     """Raises StepFailed."""
     domain, mark = find(connection, instance)
     if mark is None:
         return
-    disk = _find_disk(_describe(domain, _CONFIG), index)
-    if disk is not None:
+    present = _describe(domain, _CONFIG).find(device.path)
+    if present is not None:
         try:
-            domain.detachDeviceFlags(ElementTree.tostring(disk, encoding="unicode"), _CONFIG)
+            domain.detachDeviceFlags(ElementTree.tostring(present, encoding="unicode"), _CONFIG)
         except libvirt.libvirtError as error:
-            raise failure(error, f"disk {index} cannot be detached", f"instance {instance}") from error
-    _write_mark(domain, replace(mark, domain=without_disk(mark.domain, index)))
+            raise failure(error, f"{device.title} cannot be detached", f"instance {instance}") from error
+    _write_mark(domain, replace(mark, domain=device.forgotten(mark.domain)))
 
 
 def resize(connection: Any, instance: str, index: int, size: int) -> None:
@@ -174,7 +244,7 @@ def resize(connection: Any, instance: str, index: int, size: int) -> None:
     if mark is None:
         return
     if domain.isActive():
-        if _find_disk(_describe(domain, _LIVE), index) is None:
+        if _describe(domain, _LIVE).find(disk_device(index).path) is None:
             raise NotFound(f"the running guest has no disk {index}", f"instance {instance}")
         target = disk_target(index)
         try:
@@ -186,6 +256,11 @@ def resize(connection: Any, instance: str, index: int, size: int) -> None:
         if disk.index == index and disk.volume.size < size:
             grown = replace(disk, volume=replace(disk.volume, size=size))
             _write_mark(domain, replace(mark, domain=with_disk(mark.domain, grown)))
+
+
+def write_live_mark(domain: Any, mark: Mark) -> None:
+    """What the run under way is, by Covey's account."""
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, render_mark(mark), "covey", NAMESPACE, _LIVE)
 
 
 def _write_mark(domain: Any, mark: Mark) -> None:
@@ -205,10 +280,9 @@ def _describe(domain: Any, which: int) -> ElementTree.Element:
     return ElementTree.fromstring(text)  # noqa: S314  (libvirtd wrote it)
 
 
-def _find_disk(description: ElementTree.Element, index: int) -> ElementTree.Element | None:
+def describe_live(domain: Any) -> ElementTree.Element:
+    return _describe(domain, _LIVE)
+
+
+def find_disk(description: ElementTree.Element, index: int) -> ElementTree.Element | None:
     return description.find(f"devices/disk/target[@dev='{disk_target(index)}']/..")
-
-
-def _volume(disk: ElementTree.Element) -> str:
-    alias = disk.find("alias")
-    return "" if alias is None else alias.get("name", "").removeprefix(ALIAS)

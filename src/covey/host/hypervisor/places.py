@@ -34,6 +34,7 @@ class GuestFiles:
     vnc: Path
     run: Path
     seed: Path
+    nvram: Path
 
     @property
     def sockets(self) -> tuple[Path, ...]:
@@ -57,6 +58,7 @@ def guest_files(directory: Path, instance: str, seed: Path) -> GuestFiles:
         vnc=own / "vnc" / "vnc.sock",
         run=own / "run.json",
         seed=seed,
+        nvram=own / "nvram.fd",
     )
     for socket in files.sockets:
         check_socket_path(socket)

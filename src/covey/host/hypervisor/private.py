@@ -25,7 +25,7 @@ from covey.base.errors import CoveyError, Refused, StepFailed, Unavailable, chec
 from covey.base.files import write_durably
 from covey.base.run import run
 from covey.host.hypervisor.places import LibvirtFiles, check_socket_path
-from covey.host.hypervisor.private_init import BINDINGS, HIDE_KVM, KVM_DEVICE, PROGRAM
+from covey.host.hypervisor.private_init import BINDINGS, FOREGROUND, HIDE_KVM, KVM_DEVICE, PROGRAM
 
 QEMU_USER = "libvirt-qemu"
 START_LIMIT_S = 60.0
@@ -78,15 +78,30 @@ async def ensure_private_libvirtd(directory: Path, netns: str = "", user: str = 
     Raises Refused when the directory will not do (too long a path, closed to `user`) or the running one lives in another network
     namespace, Unavailable when libvirtd is not installed or does not answer, StepFailed with its words when it does not start."""
     layout = _Layout(directory)
-    check_socket_path(layout.sockets / "libvirt-admin-sock")
-    check(Path(PROGRAM).exists(), Unavailable(f"{PROGRAM} is not installed", layout, "install libvirt-daemon-system"))
     running = find_private_libvirtd(directory)
     if running:
         _check_network(layout, running, netns)
     else:
-        await asyncio.to_thread(_prepare, layout, user)
-        await _check_open_to(layout, user)
-        await _start(layout, netns, hide_kvm=not await _may(layout, user, "-w", KVM_DEVICE))
+        await run(
+            await _command(layout, netns, user),
+            timeout_s=START_LIMIT_S,
+            object=layout,
+            hint=f"its own words: {_words_of(layout)}",
+        )
+    await _answer(layout)
+    return layout.uri
+
+
+async def command_of_private_libvirtd(directory: Path, netns: str = "", user: str = QEMU_USER) -> list[str]:
+    """What to execute in order to become the private libvirtd, in the foreground: for a service unit of its own. One that runs already
+    ends first; its guests run on. Raises as `ensure_private_libvirtd` does."""
+    await stop_private_libvirtd(directory)
+    return [*await _command(_Layout(directory), netns, user), FOREGROUND]
+
+
+async def await_private_libvirtd(directory: Path) -> str:
+    """The private libvirtd, which somebody else starts, answers; its connection URI is returned. Raises Unavailable."""
+    layout = _Layout(directory)
     await _answer(layout)
     return layout.uri
 
@@ -255,28 +270,32 @@ def _check_network(layout: _Layout, pid: int, netns: str) -> None:
     )
 
 
-async def _start(layout: _Layout, netns: str, hide_kvm: bool) -> None:
+async def _command(layout: _Layout, netns: str, user: str) -> list[str]:
+    """Make ready for its start; what starts it."""
+    check_socket_path(layout.sockets / "libvirt-admin-sock")
+    check(Path(PROGRAM).exists(), Unavailable(f"{PROGRAM} is not installed", layout, "install libvirt-daemon-system"))
+    await asyncio.to_thread(_prepare, layout, user)
+    await _check_open_to(layout, user)
     # Not `ip netns exec`: that makes a mount namespace of its own, and mounts made later on this machine would be invisible.
     enter = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []
-    await run(
-        [
-            *enter,
-            # slave: what is mounted on this machine later, such as a disk for a new pool, is seen inside; nothing gets out.
-            *("unshare", "--mount", "--propagation", "slave"),
-            *(sys.executable, "-P", "-m", "covey.host.hypervisor.private_init", str(layout.root)),
-            *([HIDE_KVM] if hide_kvm else []),
-        ],
-        timeout_s=START_LIMIT_S,
-        object=layout,
-        hint=f"its own words: {layout.root}/log/libvirtd.log",
-    )
+    return [
+        *enter,
+        # slave: what is mounted on this machine later, such as a disk for a new pool, is seen inside; nothing gets out.
+        *("unshare", "--mount", "--propagation", "slave"),
+        *(sys.executable, "-P", "-m", "covey.host.hypervisor.private_init", str(layout.root)),
+        *([] if await _may(layout, user, "-w", KVM_DEVICE) else [HIDE_KVM]),
+    ]
+
+
+def _words_of(layout: _Layout) -> Path:
+    return layout.root / "log/libvirtd.log"
 
 
 async def _answer(layout: _Layout) -> None:
     deadline = asyncio.get_running_loop().time() + START_LIMIT_S
     while not await asyncio.to_thread(_accepts, layout.socket):
         if asyncio.get_running_loop().time() > deadline:
-            raise Unavailable("it runs but does not answer", layout, f"its own words: {layout.root}/log/libvirtd.log")
+            raise Unavailable("it does not answer", layout, f"its own words: {_words_of(layout)}")
         await asyncio.sleep(0.05)
 
 

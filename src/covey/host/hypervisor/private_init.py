@@ -1,8 +1,9 @@
-"""Starts a private libvirtd, in a mount namespace of its own: run by private.py as `python -m ... DIRECTORY [--hide-kvm]`.
+"""Starts a private libvirtd, in a mount namespace of its own: run by private.py as `python -m ... DIRECTORY [--hide-kvm]
+[--foreground]`.
 
 A small process stays behind as its keeper, for as long as libvirtd or a guest of it lives: it collects the exit status of whatever
 ends. QEMU leaves its parent at its start, and libvirtd takes a guest for alive until somebody has collected it; the first process of
-a container may do so only every few seconds, or never.
+a container may do so only every few seconds, or never. With --foreground, systemd is that keeper.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ BINDINGS = (
 )
 KVM_DEVICE = Path("/dev/kvm")
 HIDE_KVM = "--hide-kvm"
+FOREGROUND = "--foreground"
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
@@ -57,11 +59,7 @@ def keep(directory: Path) -> None:
     os.chdir("/")
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-    daemon = os.posix_spawn(
-        PROGRAM,
-        [PROGRAM, "--daemon", "--pid-file", str(directory / "libvirtd.pid"), "--config", str(directory / "etc/libvirtd.conf")],
-        dict(os.environ),
-    )
+    daemon = os.posix_spawn(PROGRAM, [*_command(directory), "--daemon"], dict(os.environ))
     status = os.waitstatus_to_exitcode(os.waitpid(daemon, 0)[1])
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
@@ -69,6 +67,10 @@ def keep(directory: Path) -> None:
     os.write(sender, b"%d" % abs(status))
     os.close(sender)
     collect()
+
+
+def _command(directory: Path) -> list[str]:
+    return [PROGRAM, "--pid-file", str(directory / "libvirtd.pid"), "--config", str(directory / "etc/libvirtd.conf")]
 
 
 def collect() -> None:
@@ -80,12 +82,14 @@ def collect() -> None:
             return
 
 
-def main(directory: Path, hide_kvm: bool) -> None:
+def main(directory: Path, hide_kvm: bool, in_foreground: bool) -> None:
     if Path("/proc/self/ns/mnt").stat().st_ino == Path(f"/proc/{os.getppid()}/ns/mnt").stat().st_ino:
         raise SystemExit("this is not a mount namespace of its own: to be started by covey.host.hypervisor.private only")
     asyncio.run(bind(directory, hide_kvm))
+    if in_foreground:
+        os.execv(PROGRAM, _command(directory))  # noqa: S606  (no shell, and this process is to be it)
     keep(directory)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), HIDE_KVM in sys.argv[2:])
+    main(Path(sys.argv[1]), HIDE_KVM in sys.argv[2:], FOREGROUND in sys.argv[2:])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from covey.host.storage.protocol import Attachment
-from covey.model.domain import Domain, DomainDisk, FoundDomain
+from covey.model.domain import Domain, DomainDisk, DomainNic, Drift, FoundDomain
+from covey.model.machine import Capabilities
+from covey.model.node import NO_TRAFFIC, Traffic
+from covey.model.pool import Volume
+from covey.model.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,7 @@ class Usage:
     instance: str
     cpu_s: float
     memory: int
+    traffic: Traffic = NO_TRAFFIC
 
 
 class Hypervisor(Protocol):
@@ -31,6 +36,12 @@ class Hypervisor(Protocol):
     async def ensure_defined(self, domain: Domain, attachments: dict[str, Attachment], job: str) -> None:
         """The domain is known to the hypervisor as described (`attachments` by id of volume, and of the ISO), tagged with `job` if it is new.
         Raises Refused for a domain of that UUID that Covey did not make."""
+        ...
+
+    async def ensure_redefined(self, domain: Domain, attachments: dict[str, Attachment], job: str) -> Shape | None:
+        """The definition is as described, and a running guest was asked for what of it can change while it runs, with some seconds to
+        take it. Returns what the guest is then, None when it does not run. Raises StepFailed, and changes nothing, for a definition
+        that cannot be."""
         ...
 
     async def ensure_running(self, instance: str, generation: int) -> int:
@@ -65,8 +76,54 @@ class Hypervisor(Protocol):
         """The disk is neither in the definition nor in the guest. Raises Refused when the guest does not let it go."""
         ...
 
+    async def ensure_nic_attached(self, instance: str, nic: DomainNic) -> None:
+        """The NIC is in the definition and, when the domain runs, in the guest, behind the interface `tap_of` names."""
+        ...
+
+    async def ensure_nic_set(self, instance: str, nic: DomainNic) -> None:
+        """A NIC that is attached is on this bridge and its link so, in the definition and in a running guest. Raises NotFound when it is
+        not attached."""
+        ...
+
+    async def ensure_nic_detached(self, instance: str, nic: int, timeout_s: float) -> None:
+        """The NIC is neither in the definition nor in the guest. Raises Refused when the guest does not let it go."""
+        ...
+
     async def ensure_guest_size(self, instance: str, disk: int, size: int) -> None:
         """A running guest's disk shows at least `size` bytes, growing the volume through QEMU; nothing to do when stopped."""
+        ...
+
+    async def ask_guest(self, instance: str, command: str, arguments: Mapping[str, Any], timeout_s: float) -> Any:
+        """What the agent within a running guest answers to a command (qemu-guest-agent), from within at most a few times `timeout_s`
+        seconds. Raises Refused when it does not answer, or says no. A guest that hangs holds up nobody else."""
+        ...
+
+    async def screenshot(self, instance: str) -> bytes:
+        """What is on a running guest's screen, as PNG. Raises NotFound, Refused when it does not run."""
+        ...
+
+    async def capabilities(self, machine: str) -> Capabilities:
+        """What guests of a machine type can have here."""
+        ...
+
+    async def ensure_overlaid(self, domain: Domain, attachments: dict[str, Attachment]) -> bool:
+        """The known domain is defined as described, and a running guest's disks are those: each that is another than now must lie on
+        what the guest has, and all take over in one moment. Returns whether the guest's file systems were at rest in it. Raises
+        NotFound when it is not defined, Refused when a disk lies on something else."""
+        ...
+
+    async def ensure_merged(
+        self,
+        domain: Domain,
+        disk: int,
+        top: Volume,
+        base: Volume,
+        attachments: dict[str, Attachment],
+        told: Callable[[int, int], None],
+    ) -> bool:
+        """A running guest reads from `base` what `top` on it held (its QEMU has written it there, and `told` hears how far it is), and the
+        domain is defined as described. Returns false, and has done nothing, when no running guest has `top` open. Raises StepFailed
+        with QEMU's words."""
         ...
 
     async def domains(self) -> tuple[FoundDomain, ...]:
@@ -75,6 +132,11 @@ class Hypervisor(Protocol):
 
     async def domain(self, instance: str) -> FoundDomain | None:
         """One of them; None when it is not defined. Raises Refused for a domain of that UUID that Covey did not make."""
+        ...
+
+    async def drifts(self) -> dict[str, Drift]:
+        """What a hand other than Covey's changed of its domains, by instance; those that are as Covey made them are left out. To
+        define such a one again makes its definition whole."""
         ...
 
     async def usage(self) -> tuple[Usage, ...]: ...

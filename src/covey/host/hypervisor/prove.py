@@ -4,6 +4,7 @@ that has really run under it does."""
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -43,7 +44,8 @@ async def find_obstacle(timeout_s: float, user: str = "", accelerator: str = KVM
         disk = Path(directory, "disk.raw")
         disk.write_bytes(proof_sector().ljust(DISK_SIZE, b"\0"))
         Path(directory).chmod(0o755)
-        disk.chmod(0o644)
+        if user:
+            shutil.chown(disk, user)  # QEMU opens it for writing, too
         command = [*_as_user(user), *_guest(accelerator, disk)]
         try:
             # run() kills QEMU at its time limit and then waits for its end; a kernel that does not let it go must not hold us too.

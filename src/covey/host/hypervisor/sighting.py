@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,10 +14,15 @@ import libvirt
 from covey.base.errors import BadInput, NotFound, Refused
 from covey.host.hypervisor import runs
 from covey.host.hypervisor.definition import Mark, parse_definition
+from covey.host.hypervisor.drift import definition_drift, run_drift
+from covey.host.hypervisor.places import GuestFiles
 from covey.host.hypervisor.protocol import Usage
 from covey.host.hypervisor.runs import Run, Words
-from covey.host.hypervisor.xml import ALIAS, NAMESPACE
-from covey.model.domain import FoundDomain
+from covey.host.hypervisor.xml import LEVELS, MEMORY_BLOCK, NAMESPACE
+from covey.model.domain import Domain, DomainNic, Drift, FoundDomain, tap_of
+from covey.model.node import Traffic
+from covey.model.requests.nic import MOST_NICS
+from covey.model.shape import Shape, shape_of
 
 _GONE = (libvirt.VIR_ERR_NO_DOMAIN,)
 _INACTIVE = (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
@@ -46,6 +51,8 @@ class Sighting:
     generation: int
     reason: str
     disks: tuple[str, ...]
+    nics: tuple[DomainNic, ...]
+    live: Shape | None
     run: Run
     words: Words
 
@@ -141,7 +148,7 @@ def _look(domain: Any, mark: Mark, run_of: Callable[[str], Run], words_of: Calla
         active = state not in _INACTIVE
         live = read_mark(domain, libvirt.VIR_DOMAIN_AFFECT_LIVE) if active else None
         words = Words() if active else words_of(instance)
-        disks = volumes(domain.XMLDesc(0))
+        description = domain.XMLDesc(0)
         after = (domain.state(), run_of(instance))
         if after == before:
             break
@@ -153,20 +160,104 @@ def _look(domain: Any, mark: Mark, run_of: Callable[[str], Run], words_of: Calla
         ending=state == libvirt.VIR_DOMAIN_SHUTDOWN,
         generation=live.generation if live else 0,
         reason=_REASONS.get(reason, "unknown") if state == libvirt.VIR_DOMAIN_SHUTOFF else "unknown",
-        disks=disks,
+        disks=volumes(description),
+        nics=nics(description, instance),
+        live=live_shape(description, live.domain, mark.domain) if live else None,
         run=run,
         words=words,
     )
+
+
+def drifts(connection: Any, files_of: Callable[[str], GuestFiles]) -> dict[str, Drift]:
+    """What other hands changed, of every domain of ours."""
+    found = {}
+    for domain in connection.listAllDomains():
+        mark = _mark_if_there(domain)
+        if mark:
+            instance = mark.domain.instance
+            drift = drift_of(connection, instance, files_of(instance))
+            if drift != Drift():
+                found[instance] = drift
+    return found
+
+
+def drift_of(connection: Any, instance: str, files: GuestFiles) -> Drift:
+    """What other hands changed of one domain; nothing when it is gone."""
+    domain, mark = find(connection, instance)
+    if mark is None:
+        return Drift()
+    defined = definition_drift(mark.domain, domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), files)
+    try:
+        live = read_mark(domain, libvirt.VIR_DOMAIN_AFFECT_LIVE) if domain.isActive() else None
+        return Drift(defined, run_drift(live.domain, mark.domain, domain.XMLDesc(0), files) if live else ())
+    except libvirt.libvirtError:
+        return Drift(defined)  # it ended meanwhile
+
+
+def _mark_if_there(domain: Any) -> Mark | None:
+    try:
+        return read_mark(domain, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in _GONE:
+            return None
+        raise
+
+
+def cpu_models(connection: Any, accelerator: str, machine: str) -> tuple[str, ...]:
+    """The CPU models that guests can have here, the levels of the x86-64 ABI among them; none where the accelerator does not work."""
+    kind = "kvm" if accelerator == "kvm" else "qemu"
+    try:
+        text = connection.getDomainCapabilities(None, "x86_64", machine, kind)
+    except libvirt.libvirtError:
+        return ()
+    found = ElementTree.fromstring(text).iterfind("cpu/mode[@name='custom']/model[@usable='yes']")  # noqa: S314
+    usable = {model.text or "" for model in found}
+    return ("host", *sorted(level for level, model in LEVELS.items() if model in usable), *sorted(usable))
+
+
+def live_shape(text: str, began: Domain, defined: Domain) -> Shape:
+    """What a running guest is, by libvirt's description of it and the definition it `began` with. Memory comes in blocks: what is
+    within one of a size that was asked for is that size."""
+    description = ElementTree.fromstring(text)  # noqa: S314
+    vcpu = description.find("vcpu")
+    cpus = int(vcpu.get("current") or vcpu.text or 0) if vcpu is not None else began.cpus
+    has = int(description.findtext("currentMemory") or 0) * 1024
+    asked = (size for size in (defined.memory, began.memory) if abs(size - has) < MEMORY_BLOCK)
+    return replace(shape_of(began), cpus=cpus, memory=next(asked, has))
 
 
 def volumes(text: str) -> tuple[str, ...]:
     """The volume ids of a domain's disks in index order."""
     found = []
     for disk in ElementTree.fromstring(text).iterfind("devices/disk[@device='disk']"):  # noqa: S314
-        target, alias = disk.find("target"), disk.find("alias")
-        if target is not None and alias is not None:
-            found.append((target.get("dev", ""), alias.get("name", "").removeprefix(ALIAS)))
+        target = disk.find("target")
+        if target is not None:
+            found.append((target.get("dev", ""), volume_of(disk)))
     return tuple(volume for _, volume in sorted(found))
+
+
+def nics(text: str, instance: str) -> tuple[DomainNic, ...]:
+    """A domain's NICs in index order."""
+    indexes = {tap_of(instance, index): index for index in range(MOST_NICS)}
+    found = []
+    for nic in ElementTree.fromstring(text).iterfind("devices/interface[@type='bridge']"):  # noqa: S314
+        source, target, link = nic.find("source"), nic.find("target"), nic.find("link")
+        index = indexes.get(target.get("dev", "")) if target is not None else None
+        if index is not None and source is not None:
+            is_up = link is None or link.get("state") != "down"
+            found.append(DomainNic(index, mac_of(nic), source.get("bridge", ""), is_up))
+    return tuple(sorted(found, key=lambda nic: nic.index))
+
+
+def mac_of(nic: ElementTree.Element) -> str:
+    mac = nic.find("mac")
+    return "" if mac is None else mac.get("address", "")
+
+
+def volume_of(disk: ElementTree.Element) -> str:
+    """The id of the volume that a disk is now: its file is named by it. (Its alias stays what it was when the disk was put in.)"""
+    source = disk.find("source")
+    return "" if source is None else Path(source.get("file") or source.get("dev") or "").stem
 
 
 def taps(connection: Any, bridge: str) -> tuple[str, ...]:
@@ -202,6 +293,8 @@ def found_domain(sighting: Sighting, runtime: Path) -> FoundDomain:
         pid=read_pid(runtime, sighting.instance) if sighting.active else 0,
         definition=sighting.mark.digest,
         disks=sighting.disks,
+        nics=sighting.nics,
+        live=sighting.live,
     )
 
 
@@ -227,11 +320,30 @@ def _memory_used(figures: dict[str, int]) -> int:
     return min(figures.get("balloon.rss", current), current) * 1024
 
 
+def _traffic(figures: dict[str, int]) -> Traffic:
+    """All disks and NICs together. libvirt tells of a tap from the guest's side."""
+
+    def total(kind: str, of: str) -> int:
+        return sum(figures.get(f"{kind}.{number}.{of}", 0) for number in range(figures.get(f"{kind}.count", 0)))
+
+    return Traffic(
+        total("block", "rd.bytes"),
+        total("block", "wr.bytes"),
+        total("block", "rd.reqs"),
+        total("block", "wr.reqs"),
+        total("net", "rx.bytes"),
+        total("net", "tx.bytes"),
+    )
+
+
 def usage(connection: Any) -> tuple[Usage, ...]:
-    """CPU time and memory of every guest of ours that runs."""
+    """CPU time, memory and traffic of every guest of ours that runs."""
     found = []
     for domain, figures in connection.getAllDomainStats(
-        libvirt.VIR_DOMAIN_STATS_CPU_TOTAL | libvirt.VIR_DOMAIN_STATS_BALLOON,
+        libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
+        | libvirt.VIR_DOMAIN_STATS_BALLOON
+        | libvirt.VIR_DOMAIN_STATS_BLOCK
+        | libvirt.VIR_DOMAIN_STATS_INTERFACE,
         libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT,
     ):
         try:
@@ -241,5 +353,5 @@ def usage(connection: Any) -> tuple[Usage, ...]:
                 continue
             raise
         if mark:
-            found.append(Usage(mark.domain.instance, figures.get("cpu.time", 0) / 1e9, _memory_used(figures)))
+            found.append(Usage(mark.domain.instance, figures.get("cpu.time", 0) / 1e9, _memory_used(figures), _traffic(figures)))
     return tuple(sorted(found, key=lambda one: one.instance))

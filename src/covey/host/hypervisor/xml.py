@@ -9,18 +9,30 @@ from covey.base.errors import BadInput, NotFound, check, require
 from covey.host.hypervisor.definition import Mark, definition_text
 from covey.host.hypervisor.places import GuestFiles
 from covey.host.storage.protocol import Attachment
-from covey.model.domain import READY_CHANNEL, Domain, DomainDisk, DomainNic
+from covey.model.domain import READY_CHANNEL, Domain, DomainDisk, DomainNic, tap_of
+from covey.model.rawxml import raw_parts
 
 NAMESPACE = "urn:covey:domain:1"
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 ALIAS = "ua-"  # libvirt takes device names of ours only with this prefix
-SPARE_PORTS = 8  # PCI Express ports left free, so that as many disks can be added while the guest runs
+SPARE_PORTS = 8  # PCI Express ports left free, so that as many disks and NICs can be added while the guest runs
 OWN_PORTS = 3  # virtio-serial, balloon and random numbers
+MEMORY_BLOCK = 2 * 2**20  # bytes: what virtio-mem gives and takes at a time
+MEMORY_SLACK = 2**30  # of guest addresses, as QEMU begins what is plugged at a whole GiB
 LARGEST_DISK_INDEX = 25  # vda .. vdz
 
 # Nehalem is x86-64-v2, fixed in meaning whatever QEMU's version (a guest keeps its CPU over an upgrade and a migration), and booted a
 # Debian fastest of the models tried under TCG; `max` means something else in each QEMU.
 TCG_CPU = "Nehalem"
+# The levels of the x86-64 ABI, each by the oldest of QEMU's models that has it all.
+LEVELS = {
+    "x86-64-v1": "qemu64",
+    "x86-64-v2": "Nehalem",
+    "x86-64-v3": "Haswell-noTSX",
+    "x86-64-v4": "Skylake-Server-noTSX-IBRS",
+}
+OVMF_CODE, OVMF_VARS = "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"
+CDROM_TARGET = "sda"
 
 ElementTree.register_namespace("covey", NAMESPACE)
 
@@ -36,9 +48,9 @@ def render_domain(domain: Domain, attachments: dict[str, Attachment], generation
     _text(root, "uuid", domain.instance)
     _text(root, "title", printable(domain.title))
     SubElement(root, "metadata").append(mark_element(Mark(generation, job, domain)))
-    _text(root, "memory", str(-(-domain.memory // 1024)), unit="KiB")
-    _text(root, "vcpu", str(domain.cpus))
-    _text(SubElement(root, "os"), "type", "hvm", arch="x86_64", machine=domain.machine)
+    _memory(root, domain)
+    _cpus(root, domain)
+    _firmware(root, domain, files)
     features = SubElement(root, "features")
     SubElement(features, "acpi")
     SubElement(features, "apic")
@@ -60,14 +72,18 @@ def render_domain(domain: Domain, attachments: dict[str, Attachment], generation
         )
     # Installers of every system find a SATA drive; the kernels of Debian's cloud images have no driver for one, but for virtio's.
     if domain.iso:
-        _cdrom(devices, "sda", "sata", _attachment(f"CD-ROM {domain.iso}", domain.iso, attachments, domain).path, boot_order=1)
+        iso = _attachment(f"CD-ROM {domain.iso}", domain.iso, attachments, domain)
+        _cdrom(devices, CDROM_TARGET, "sata", iso.path, boot_orders(domain).get("cdrom", 0))
     if domain.seed:
         SubElement(devices, "controller", type="scsi", index="0", model="virtio-scsi")
         _cdrom(devices, "sdb", "scsi", str(files.seed))
     for nic in sorted(domain.nics, key=lambda known: known.index):
-        _nic(devices, nic)
+        devices.append(nic_element(domain.instance, nic, boot_orders(domain).get(f"nic/{nic.index}", 0)))
     _channels(devices, files)
     _small_devices(devices, files)
+    if spare_memory(domain):
+        devices.append(spare_memory_element(domain))
+    _add_raw(root, devices, domain)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -98,9 +114,21 @@ def disk_serial(volume: str) -> str:
 
 
 def boot_order(disk: DomainDisk, domain: Domain) -> int:
-    """The first disk boots, after the CD-ROM if there is one; 0 for the others."""
-    first = min(known.index for known in domain.disks) if domain.disks else 0
-    return 0 if disk.index != first else 2 if domain.iso else 1
+    """The place of a disk among what is booted from, 0 for none: only the first one boots."""
+    return boot_orders(domain).get(f"disk/{disk.index}", 0)
+
+
+def boot_orders(domain: Domain) -> dict[str, int]:
+    """What is booted from and in which order: usually the CD-ROM if there is one, then the first disk."""
+    things: list[str] = []
+    for kind in domain.boot or ("cdrom", "disk"):
+        if kind == "cdrom" and domain.iso:
+            things.append("cdrom")
+        elif kind == "disk" and domain.disks:
+            things.append(f"disk/{min(disk.index for disk in domain.disks)}")
+        elif kind == "network":
+            things += [f"nic/{nic.index}" for nic in sorted(domain.nics, key=lambda known: known.index)]
+    return {thing: place for place, thing in enumerate(things, 1)}
 
 
 def disk_element(disk: DomainDisk, attachment: Attachment, boot: int = 0) -> Element:
@@ -120,8 +148,8 @@ def disk_element(disk: DomainDisk, attachment: Attachment, boot: int = 0) -> Ele
     )
     SubElement(element, "source", {"dev" if attachment.kind == "block" else "file": attachment.path})
     SubElement(element, "target", dev=disk_target(disk.index), bus="virtio")
-    _text(element, "serial", disk_serial(disk.volume.id))
-    SubElement(element, "alias", name=ALIAS + disk.volume.id)
+    _text(element, "serial", disk_serial(disk.identity))
+    SubElement(element, "alias", name=ALIAS + disk.identity)
     if boot:
         SubElement(element, "boot", order=str(boot))
     return element
@@ -145,12 +173,65 @@ def _attachment(what: str, id: str, attachments: dict[str, Attachment], domain: 
     return require(attachments.get(id), NotFound(f"nothing says how to open {what}", f"instance {domain.instance}"))
 
 
+def spare_memory(domain: Domain) -> int:
+    """Bytes that can be plugged while the guest runs, in whole blocks."""
+    return max(0, domain.max_memory - domain.memory) // MEMORY_BLOCK * MEMORY_BLOCK
+
+
+def spare_memory_element(domain: Domain) -> Element:
+    """A virtio-mem device, from which a running guest takes memory block by block and gives it back."""
+    element = Element("memory", model="virtio-mem")
+    target = SubElement(element, "target")
+    for tag, value in (("size", spare_memory(domain)), ("block", MEMORY_BLOCK), ("requested", 0)):
+        _text(target, tag, str(value // 1024), unit="KiB")
+        if tag == "size":
+            _text(target, "node", "0")
+    return element
+
+
+def _memory(root: Element, domain: Domain) -> None:
+    spare, own = spare_memory(domain), -(-domain.memory // 1024)
+    if spare:
+        _text(root, "maxMemory", str(own + (spare + MEMORY_SLACK) // 1024), slots="1", unit="KiB")
+    _text(root, "memory", str(own + spare // 1024), unit="KiB")
+
+
+def _cpus(root: Element, domain: Domain) -> None:
+    most = max(domain.cpus, domain.max_cpus)
+    _text(root, "vcpu", str(most), **({"current": str(domain.cpus)} if most > domain.cpus else {}))
+
+
 def _cpu(root: Element, domain: Domain) -> None:
-    if domain.accelerator == "kvm":
-        SubElement(root, "cpu", mode="host-passthrough", check="none", migratable="on")
-        return
-    cpu = SubElement(root, "cpu", mode="custom", match="exact", check="none")
-    _text(cpu, "model", TCG_CPU, fallback="forbid")
+    model = domain.cpu_model or ("host" if domain.accelerator == "kvm" else TCG_CPU)
+    if model != "host":
+        cpu = SubElement(root, "cpu", mode="custom", match="exact", check="none")
+        _text(cpu, "model", LEVELS.get(model, model), fallback="forbid")
+    elif domain.accelerator == "kvm":
+        cpu = SubElement(root, "cpu", mode="host-passthrough", check="none", migratable="on")
+    else:
+        cpu = SubElement(root, "cpu", mode="maximum", check="none")
+    if spare_memory(domain):  # libvirt plugs memory only where there is a NUMA node to plug it into
+        most = max(domain.cpus, domain.max_cpus) - 1
+        own = str(-(-domain.memory // 1024))
+        SubElement(SubElement(cpu, "numa"), "cell", id="0", cpus=f"0-{most}" if most else "0", memory=own, unit="KiB")
+
+
+def _firmware(root: Element, domain: Domain, files: GuestFiles) -> None:
+    """UEFI without Secure Boot, whose variables are a file of the guest's own, made from OVMF's at its first start."""
+    os = SubElement(root, "os")
+    _text(os, "type", "hvm", arch="x86_64", machine=domain.machine)
+    if domain.firmware == "uefi":
+        _text(os, "loader", OVMF_CODE, readonly="yes", secure="no", type="pflash")
+        _text(os, "nvram", str(files.nvram), template=OVMF_VARS)
+
+
+def _add_raw(root: Element, devices: Element, domain: Domain) -> None:
+    """The administrator's own elements: devices among the devices, the rest at the end."""
+    for part in raw_parts(domain.raw_xml):
+        if part.tag == "devices":
+            devices.extend(part)
+        else:
+            root.append(part)
 
 
 def _clock(root: Element) -> None:
@@ -164,7 +245,7 @@ def _ports(devices: Element, domain: Domain) -> None:
     """PCI Express takes devices while it runs only in ports that were there from the start."""
     SubElement(devices, "controller", type="usb", model="none")
     SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
-    for _ in range(len(domain.disks) + len(domain.nics) + domain.seed + OWN_PORTS + SPARE_PORTS):
+    for _ in range(len(domain.disks) + len(domain.nics) + domain.seed + bool(spare_memory(domain)) + OWN_PORTS + SPARE_PORTS):
         SubElement(devices, "controller", type="pci", model="pcie-root-port")
 
 
@@ -178,13 +259,25 @@ def _cdrom(devices: Element, target: str, bus: str, path: str, boot_order: int =
         SubElement(element, "boot", order=str(boot_order))
 
 
-def _nic(devices: Element, nic: DomainNic) -> None:
-    element = SubElement(devices, "interface", type="bridge")
+def nic_element(instance: str, nic: DomainNic, boot: int = 0) -> Element:
+    """One NIC, behind the interface that packet rules know by its name."""
+    element = Element("interface", type="bridge")
     SubElement(element, "mac", address=nic.mac)
     SubElement(element, "source", bridge=nic.bridge)
+    SubElement(element, "target", dev=tap_of(instance, nic.index))
     SubElement(element, "model", type="virtio")
+    SubElement(element, "link", state="up" if nic.up else "down")
     # No network boot by surprise: without this the firmware asks every NIC for minutes when no disk boots.
-    SubElement(element, "rom", enabled="no")
+    if boot:
+        SubElement(element, "boot", order=str(boot))
+    else:
+        SubElement(element, "rom", enabled="no")
+    return element
+
+
+def render_nic(instance: str, nic: DomainNic) -> str:
+    """One NIC as virDomainAttachDevice takes it."""
+    return ElementTree.tostring(nic_element(instance, nic), encoding="unicode")
 
 
 def _socket(parent: Element, tag: str, path: str) -> Element:

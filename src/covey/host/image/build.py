@@ -12,10 +12,12 @@ import shlex
 import shutil
 import stat
 import uuid
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from covey.base.errors import Unavailable, check
+from covey.base.errors import StepFailed, Unavailable, check
 from covey.base.run import run
 from covey.host.image import debian
 from covey.host.image.bootable import write_disk
@@ -33,6 +35,10 @@ _TOOLS = {
     "unshare": "util-linux",
     "chroot": "coreutils",
 }
+_LONGEST_ERROR = 600  # characters
+_LAST_LINES = 60
+_OF_MMDEBSTRAP = re.compile(r"[EIWDN]: |done$|success")
+_WHICH_COMMAND = re.compile(r"(setup failed: E: )?(apt-get |env |command failed|mmdebstrap failed to run)")
 _APT_SOURCES = Path("/etc/apt")
 
 # Before packages are configured: our files, and answers to the one question that is asked.
@@ -127,7 +133,7 @@ def _character(octal: re.Match[str]) -> str:
 def _lay_out(work: Build) -> None:
     """Write everything that mmdebstrap reads: sources, files for the root, scripts."""
     codename = platform.freedesktop_os_release().get("VERSION_CODENAME", work.recipe.suite)
-    sources = debian.sources_for(work.recipe, _machine_sources(), codename)
+    sources = debian.sources_for(work.recipe, machine_sources(), codename)
     (work.directory / "build.sources").write_text(sources)
     overlay = work.directory / "overlay"
     for name, text in debian.files().items():
@@ -162,7 +168,7 @@ def _write_script(path: Path, text: str) -> None:
     path.chmod(stat.S_IRWXU)
 
 
-def _machine_sources() -> dict[str, str]:
+def machine_sources() -> dict[str, str]:
     """This machine's package sources, by file name."""
     names = [_APT_SOURCES / "sources.list", *sorted((_APT_SOURCES / "sources.list.d").glob("*"))]
     return {path.name: path.read_text() for path in names if path.suffix in (".list", ".sources") and path.exists()}
@@ -171,7 +177,7 @@ def _machine_sources() -> dict[str, str]:
 async def _make_tree(work: Build, progress: Progress) -> None:
     """Run mmdebstrap. Its processes are in a PID namespace that dies with whoever started it."""
     # In a file: a proxy's password has no place in a command line.
-    options = ('APT::Install-Recommends "false";', 'Acquire::Languages "none";', *await _way_to_the_mirror())
+    options = ('APT::Install-Recommends "false";', 'Acquire::Languages "none";', *await way_to_the_mirror())
     (work.directory / "apt.conf").write_text("".join(f"{option}\n" for option in options))
     hooks = sorted(path for path in work.directory.glob("hook-*"))
     argv = (
@@ -187,10 +193,26 @@ async def _make_tree(work: Build, progress: Progress) -> None:
     )
     count = _Count(progress)
     environment = {"TMPDIR": str(work.directory), "DEBIAN_FRONTEND": "noninteractive"}
-    await run(argv, timeout_s=3600, env=environment, on_line=count.line, object=f"image {work.image}", hint="mmdebstrap's log")
+    try:
+        await run(argv, timeout_s=3600, env=environment, on_line=count.line, object=f"image {work.image}")
+    except StepFailed as error:
+        raise explain(error, count.errors, count.last) from error
 
 
-async def _way_to_the_mirror() -> list[str]:
+def explain(error: StepFailed, errors: Sequence[str], last: Sequence[str]) -> StepFailed:
+    """What mmdebstrap found wrong, in the place of all that it wrote: that is for the job's log. Lines that only say which command
+    failed come after the words of that command."""
+    said = list(dict.fromkeys(line.removeprefix("E: ").strip() for line in errors))
+    telling = [line for line in said if not _WHICH_COMMAND.match(line)]
+    words = next((line for line in reversed(last) if line.strip() and not _OF_MMDEBSTRAP.match(line)), "")
+    parts = telling or ([part for part in (words, *said) if part] if said else [error.what])
+    what = f"mmdebstrap: {'; '.join(parts)[:_LONGEST_ERROR]}"
+    return StepFailed(
+        what, error.object, "all that it said last: covey job info JOB --log", "".join(f"{line}\n" for line in last)
+    )
+
+
+async def way_to_the_mirror() -> list[str]:
     """How this machine's apt reaches its sources (proxies, clocks that are off): needed by the build, not kept in the
     image."""
     done = await run(("apt-config", "dump", "--no-empty"), timeout_s=30, object="apt")
@@ -207,8 +229,13 @@ class _Count:
         self._progress = progress
         self._done = 0
         self._all = 0
+        self.errors: list[str] = []  # what begins with "E:", of apt and of mmdebstrap
+        self.last: deque[str] = deque(maxlen=_LAST_LINES)
 
     def line(self, text: str) -> None:
+        self.last.append(text)
+        if text.startswith("E: "):
+            self.errors.append(text)
         if match := self._COMING.search(text):
             self._all += int(match[1])
         elif text.startswith("Setting up "):

@@ -24,7 +24,7 @@ from covey.base.files import remove_durably, sync_directory, write_durably
 from covey.host.faults import FULL, told_apart
 from covey.host.formats import LARGEST_QCOW2, SECTOR, find_format
 from covey.host.image import build
-from covey.host.image.fetch import check_room, copy_file, download, memo_of
+from covey.host.image.fetch import check_room, copy_file, memo_of
 from covey.host.image.protocol import Progress
 from covey.host.threads import in_thread
 from covey.model.image import ImageFacts, Recipe
@@ -52,7 +52,7 @@ class HostImages:
         await in_thread(self._claim, image, job)
         part = self._part(image)
         async with self._clean_unless_cut(image):
-            digest = await (download(source, part, progress) if remote else copy_file(Path(source), part, progress))
+            digest = await (_downloaded(source, part, progress) if remote else copy_file(Path(source), part, progress))
             check(not wanted or digest == wanted, _wrong_sum(source, wanted, digest))
             _check_usable(part, source)
         return await in_thread(self._finish, image, job, part, digest)
@@ -213,3 +213,10 @@ def _sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+async def _downloaded(url: str, part: Path, progress: Progress) -> str:
+    """As `download`, which an agent takes in, with httpx2, only when it needs it: idle ones are to be small."""
+    from covey.host.image.download import download
+
+    return await download(url, part, progress)

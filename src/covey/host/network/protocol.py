@@ -13,9 +13,11 @@ class Networks(Protocol):
 
     async def ensure_network(self, network: Network, job: str) -> None:
         """The bridge exists with the gateway's address and no other, forwards, and (with nat) hides the subnet behind
-        the machine's addresses; tagged with `job` if it is new. What was changed by hand (rules flushed, address or
-        bridge removed) is repaired.
-        Raises Refused when an interface of that name is not Covey's or the subnet is already in use on this machine."""
+        the machine's addresses; its ports and routes lead to the guests that it names and to no other; tagged with
+        `job` if it is new. What was changed by hand (rules flushed, address or bridge removed) is repaired. A bridge to
+        adopt is there, and left as it is.
+        Raises Refused when an interface of that name is not Covey's (or, to adopt, is Covey's, no bridge, or down), the
+        subnet is already in use on this machine, or the uplink is not there."""
         ...
 
     async def ensure_joined(self, network: Network, taps: tuple[str, ...]) -> None:
@@ -23,12 +25,21 @@ class Networks(Protocol):
         are gone went with their guests."""
         ...
 
+    async def ensure_routed(self, network: Network, addresses: tuple[str, ...]) -> None:
+        """These addresses of guests lead to the network's bridge, and the uplink, if it has one, answers for them. Raises Refused when
+        bridge or uplink are not there."""
+        ...
+
+    async def ensure_not_routed(self, network: Network, addresses: tuple[str, ...]) -> None:
+        """These addresses lead nowhere, and nothing answers for them."""
+        ...
+
     async def ensure_absent(self, network: Network, job: str = "") -> None:
-        """Neither the bridge nor any rule for it is left. With `job`, only if it carries that job's tag. An interface
+        """Neither the bridge nor any rule or route for it is left; an adopted one stays. With `job`, only if it carries that job's tag. An interface
         of that name that is not this network's is left alone. Raises Refused while guests are on the bridge."""
         ...
 
     async def networks(self, wanted: tuple[Network, ...]) -> tuple[FoundNetwork, ...]:
-        """Every bridge of Covey's here; those among `wanted` are compared with their record, the others are not
+        """Every bridge of this node's Covey here, and the adopted ones of `wanted`; those among `wanted` are compared with their record, the others are not
         intact for want of one. Rules that lost their bridge are listed too, with bridge ""."""
         ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from covey.base.errors import Refused
 from covey.host.storage.protocol import Attachment, Source
 from covey.model.pool import CAPABILITIES, Capability, FoundVolume, Place, Space, Volume
@@ -24,10 +26,25 @@ class DisklessStorage:
     async def ensure_volume(self, volume: Volume, job: str, source: Source | None) -> int:
         raise _refused(volume)
 
+    async def ensure_copy(self, volume: Volume, job: str, source: Attachment, told: Callable[[int, int], None]) -> int:
+        raise _refused(volume)
+
+    async def ensure_overlay(self, volume: Volume, job: str, base: Volume) -> int:
+        raise _refused(volume)
+
+    async def ensure_merged(self, top: Volume, base: Volume, told: Callable[[int, int], None]) -> None:
+        raise _refused(top)
+
+    async def ensure_lies_on(self, volume: Volume, base: Volume) -> None:
+        raise _refused(volume)
+
     async def ensure_size(self, volume: Volume, size: int) -> int:
         raise _refused(volume)
 
     async def ensure_volume_absent(self, volume: Volume, job: str = "") -> None: ...
+
+    async def used(self, volume: Volume) -> int:
+        raise _refused(volume)
 
     async def volumes(self, place: Place) -> tuple[FoundVolume, ...]:
         return ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,6 +22,14 @@ NOTHING: Mapping[str, int] = MappingProxyType({})
 def file_key(path: Path) -> str:
     """Where a fake image tells a fake storage, on the same shelf, that a file is there."""
     return f"file:{path}"
+
+
+def grow_open_volume(shelf: Shelf, volume: Volume, size: int) -> None:
+    """What a pretended QEMU does to the file of a disk that it has open: it grows, whatever room there is. A volume that is not there is
+    left so."""
+    present = shelf.get(_volume_key(volume))
+    if present and present["size"] < size:
+        shelf.put(_volume_key(volume), {**present, "size": size})
 
 
 class FakeStorage:
@@ -78,6 +86,65 @@ class FakeStorage:
         self._shelf.put(key, {"job": job, "size": size, "image": image, "format": volume.format, "id": volume.id})
         return size
 
+    async def ensure_copy(self, volume: Volume, job: str, source: Attachment, told: Callable[[int, int], None]) -> int:
+        key = _volume_key(volume)
+        self._check_present(volume.place)
+        if (present := self._shelf.get(key)) is not None:
+            _check_ours(volume, present)
+            return int(present["size"])
+        below = next((thing for _, thing in self._shelf.items("volume:") if thing["id"] == Path(source.path).stem), None)
+        if below is None:
+            raise NotFound("what is to be copied is gone", source.path, "see: covey cluster verify")
+        size = _check_size(volume, max(volume.size, int(below["size"])))
+        await self._check_room(volume, size)
+        made = {"job": job, "size": size, "image": below["image"], "format": volume.format, "id": volume.id}
+        self._shelf.put(key, made)
+        told(size, size)
+        return size
+
+    async def ensure_overlay(self, volume: Volume, job: str, base: Volume) -> int:
+        key = _volume_key(volume)
+        self._check_present(volume.place)
+        check(
+            volume.format in self.capability.snapshot_formats,
+            Refused(f"a {volume.format} volume cannot lie on another", volume.id, "use qcow2"),
+        )
+        if (present := self._shelf.get(key)) is not None:
+            _check_ours(volume, present)
+            return int(present["size"])
+        below = self._shelf.get(_volume_key(base))
+        if below is None:
+            raise NotFound("the volume below it is gone", base.id, "see: covey cluster verify")
+        size = _check_size(volume, max(volume.size, int(below["size"])))
+        await self._check_room(volume, size)
+        made = {"job": job, "size": size, "image": below["image"], "format": volume.format, "id": volume.id, "base": base.id}
+        self._shelf.put(key, made)
+        return size
+
+    async def ensure_merged(self, top: Volume, base: Volume, told: Callable[[int, int], None]) -> None:
+        self._check_present(base.place)
+        above, below = (self._shelf.get(_volume_key(volume)) for volume in (top, base))
+        if above is None or below is None:
+            raise NotFound("the volume does not exist", top.id if above is None else base.id, "see: covey cluster verify")
+        _check_ours(top, above)
+        _check_ours(base, below)
+        check(
+            above.get("base") == base.id,
+            Refused(f"it lies on {above.get('base')}, not on {base.id}", f"volume {top.id}", "see: covey cluster verify"),
+        )
+        if below["size"] < above["size"]:
+            self._shelf.put(_volume_key(base), {**below, "size": above["size"]})
+        told(int(above["size"]), int(above["size"]))
+
+    async def ensure_lies_on(self, volume: Volume, base: Volume) -> None:
+        self._check_present(volume.place)
+        present = self._shelf.get(_volume_key(volume))
+        if present is None:
+            raise NotFound("the volume does not exist", volume.id, "see: covey cluster verify")
+        _check_ours(volume, present)
+        if present.get("base") != base.id:
+            self._shelf.put(_volume_key(volume), {**present, "base": base.id})
+
     async def ensure_size(self, volume: Volume, size: int) -> int:
         key = _volume_key(volume)
         self._check_present(volume.place)
@@ -104,10 +171,17 @@ class FakeStorage:
         )
         self._shelf.delete(key)
 
+    async def used(self, volume: Volume) -> int:
+        self._check_present(volume.place)
+        present = self._shelf.get(_volume_key(volume))
+        if present is None:
+            raise NotFound("its file is not there", f"volume {volume.id}", "bring it back")
+        return int(present["size"])
+
     async def volumes(self, place: Place) -> tuple[FoundVolume, ...]:
         self._check_present(place)
         return tuple(
-            FoundVolume(thing["id"], place, thing["format"], thing["size"], thing["size"], thing["job"])
+            FoundVolume(thing["id"], place, thing["format"], thing["size"], thing["size"], thing["job"], thing.get("base", ""))
             for _, thing in self._shelf.items(_volumes_key(place))
         )
 

@@ -15,24 +15,23 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from covey.base.errors import BadInput, CoveyError, NoSpace, NotFound, Refused, StepFailed, Unavailable, check
+from covey.base.errors import BadInput, NotFound, Refused, StepFailed, Unavailable, check
 from covey.base.files import remove_durably, sync_directory, write_durably
-from covey.base.run import explain, run
 from covey.base.units import humane_size
-from covey.host.faults import FULL
-from covey.host.formats import LARGEST_QCOW2, find_size, round_up
+from covey.host.formats import LARGEST_QCOW2, find_backing, find_size, round_up
+from covey.host.storage import qcow2
+from covey.host.storage.looks import Looks
 from covey.host.storage.protocol import Attachment, Source
+from covey.host.storage.tool import image_tool, no_space, space, told_apart, tool
 from covey.host.threads import in_thread
 from covey.model.names import check_path, check_uuid
 from covey.model.pool import CAPABILITIES, Capability, FoundVolume, Place, Space, Volume
 
 MARKER = "covey-pool"
 SLOWEST_COPY = 4 * 2**20  # bytes a second: a copy that is slower has hung
-_NOT_INSTALLED = 127  # setpriv(1): the status when it cannot execute the command
 _VOLUME_FILE = re.compile(
     r"(?P<hidden>\.?)(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?P<format>qcow2|raw)(?:\.(?P<part>tag|new|tag\.new))?"
 )
@@ -41,8 +40,9 @@ _VOLUME_FILE = re.compile(
 class FileStorage:
     """The template `file`. `owner` is the (uid, gid) that QEMU runs as; None leaves files to root."""
 
-    def __init__(self, owner: tuple[int, int] | None = None) -> None:
+    def __init__(self, owner: tuple[int, int] | None = None, looks: Looks | None = None) -> None:
         self._owner = owner
+        self._looks = looks or Looks()
 
     @property
     def capability(self) -> Capability:
@@ -55,33 +55,82 @@ class FileStorage:
         await in_thread(_remove_pool, place, job)
 
     async def space(self, place: Place) -> Space:
-        _check_present(place)
-        with _told_apart(place):
-            return await in_thread(_space, place)
+        return await self._looks.at(place, _measure)
 
     async def ensure_volume(self, volume: Volume, job: str, source: Source | None) -> int:
         path = self._path(volume)
-        _check_present(volume.place)
+        await self._looks.at(volume.place, _check_present)
         if path.exists():
             _check_ours(volume, path)
             return _size(volume, path)
         if source and not source.path.exists():
             raise NotFound("the image's file is gone", source.path, "fetch the image again")
         size = _check_size(volume, max(volume.size, source.size if source else 0))
-        with _told_apart(volume.place, volume):
+        with told_apart(volume.place, volume):
             await self._create(volume, job, path, size, source)
         return _size(volume, path)
 
+    async def ensure_copy(self, volume: Volume, job: str, source: Attachment, told: Callable[[int, int], None]) -> int:
+        path, below = self._path(volume), Path(source.path)
+        await self._looks.at(volume.place, _check_present)
+        if path.exists():
+            _check_ours(volume, path)
+            return _size(volume, path)
+        check(below.exists(), NotFound("what is to be copied is gone", below, "see: covey cluster verify"))
+
+        async def fill(new: Path) -> None:
+            await qcow2.copy_whole(volume, new, below, source.format, told)
+            if volume.format == "raw":
+                await in_thread(_allocate, new, new.stat().st_size)
+
+        with told_apart(volume.place, volume):
+            await self._make(volume, job, path, "", fill)
+        return _size(volume, path)
+
+    async def ensure_overlay(self, volume: Volume, job: str, base: Volume) -> int:
+        path, below = self._path(volume), self._path(base)
+        await self._looks.at(volume.place, _check_present)
+        check(
+            volume.format in self.capability.snapshot_formats,
+            Refused(f"a {volume.format} volume cannot lie on another", volume.id, "use qcow2"),
+        )
+        if path.exists():
+            _check_ours(volume, path)
+            return _size(volume, path)
+        check(below.exists(), NotFound("the volume below it is gone", base.id, "see: covey cluster verify"))
+        size = _check_size(volume, max(volume.size, _size(base, below)))
+        with told_apart(volume.place, volume):
+            await self._make(volume, job, path, "", lambda new: qcow2.create_above(volume, new, size, below, base.format))
+        return _size(volume, path)
+
+    async def ensure_merged(self, top: Volume, base: Volume, told: Callable[[int, int], None]) -> None:
+        above, below = self._path(top), self._path(base)
+        await self._looks.at(base.place, _check_present)
+        for volume, path in ((top, above), (base, below)):
+            check(path.exists(), NotFound("the volume does not exist", volume.id, "see: covey cluster verify"))
+            _check_ours(volume, path)
+        await qcow2.merge_down(top, above, below, told)
+        await in_thread(_sync_file, below)
+
+    async def ensure_lies_on(self, volume: Volume, base: Volume) -> None:
+        path, below = self._path(volume), self._path(base)
+        await self._looks.at(volume.place, _check_present)
+        check(path.exists(), NotFound("the volume does not exist", volume.id, "see: covey cluster verify"))
+        _check_ours(volume, path)
+        if await in_thread(find_backing, path) != str(below):
+            await qcow2.put_on(volume, path, below, base.format)
+            await in_thread(_sync_file, path)
+
     async def ensure_size(self, volume: Volume, size: int) -> int:
         path = self._path(volume)
-        _check_present(volume.place)
+        await self._looks.at(volume.place, _check_present)
         check(path.exists(), NotFound("the volume does not exist", volume.id))
         _check_ours(volume, path)
         if size > _size(volume, path):
             wanted = _check_size(volume, size)
             if volume.format == "qcow2":
-                await _image_tool(volume, ("resize", "-q", "-f", volume.format, str(path), str(wanted)))
-            with _told_apart(volume.place, volume):
+                await image_tool(volume, ("resize", "-q", "-f", volume.format, str(path), str(wanted)))
+            with told_apart(volume.place, volume):
                 if volume.format == "raw":
                     await in_thread(_allocate, path, wanted)
                 await in_thread(_sync_file, path)
@@ -89,7 +138,7 @@ class FileStorage:
 
     async def ensure_volume_absent(self, volume: Volume, job: str = "") -> None:
         path = self._path(volume)
-        _check_present(volume.place)
+        await self._looks.at(volume.place, _check_present)
         tag = _read_job(path)
         if job and tag != job:
             return
@@ -97,12 +146,19 @@ class FileStorage:
             tag is not None or not path.exists(),
             Refused("the file in the volume's place is not Covey's", path, "look at it and move it away"),
         )
-        with _told_apart(volume.place, volume):
+        with told_apart(volume.place, volume):
             await in_thread(_remove, path)
 
+    async def used(self, volume: Volume) -> int:
+        path = self._path(volume)
+        _check_present(volume.place)
+        check(path.exists(), NotFound("its file is not there", f"volume {volume.id}", f"bring back {path}"))
+        with told_apart(volume.place, volume):
+            return await in_thread(_used, path)
+
     async def volumes(self, place: Place) -> tuple[FoundVolume, ...]:
-        _check_present(place)
-        with _told_apart(place):
+        await self._looks.at(place, _check_present)
+        with told_apart(place):
             return await in_thread(_list, place)
 
     def attachment(self, volume: Volume) -> Attachment:
@@ -116,17 +172,17 @@ class FileStorage:
         return _path_of(volume)
 
     async def _create(self, volume: Volume, job: str, path: Path, size: int, source: Source | None) -> None:
+        create = _create_qcow2 if volume.format == "qcow2" else _create_raw
+        await self._make(volume, job, path, str(source.path) if source else "", lambda new: create(volume, new, size, source))
+
+    async def _make(self, volume: Volume, job: str, path: Path, image: str, fill: Callable[[Path], Awaitable[None]]) -> None:
         """The tag first; then the file under its temporary name, whole and durable, and renamed. What fails takes all of
         it away."""
         new = _in_the_making(path)
         new.unlink(missing_ok=True)
         try:
-            tag = {"job": job, "image": str(source.path) if source else ""}
-            await in_thread(write_durably, _tag(path), json.dumps(tag).encode())
-            if volume.format == "qcow2":
-                await _create_qcow2(volume, new, size, source)
-            else:
-                await _create_raw(volume, new, size, source)
+            await in_thread(write_durably, _tag(path), json.dumps({"job": job, "image": image}).encode())
+            await fill(new)
             await in_thread(_publish, new, path, self._owner)
         except BaseException:
             if not path.exists():
@@ -137,7 +193,7 @@ class FileStorage:
 async def _create_qcow2(volume: Volume, new: Path, size: int, source: Source | None) -> None:
     """An empty qcow2, or an overlay: in both cases nothing is copied, however large the image."""
     backing = ("-b", str(source.path), "-F", source.format) if source else ()
-    await _image_tool(volume, ("create", "-q", "-f", "qcow2", *backing, str(new), str(size)))
+    await image_tool(volume, ("create", "-q", "-f", "qcow2", *backing, str(new), str(size)))
 
 
 async def _create_raw(volume: Volume, new: Path, size: int, source: Source | None) -> None:
@@ -149,7 +205,7 @@ async def _create_raw(volume: Volume, new: Path, size: int, source: Source | Non
         argv: tuple[str, ...] = ("cp", "--reflink=auto", "--sparse=always", "--", str(source.path), str(new))
         if source.format != "raw":
             argv = ("qemu-img", "convert", "-q", "-f", source.format, "-O", "raw", str(source.path), str(new))
-        await _tool(volume, argv, timeout_s=60 + source.size / SLOWEST_COPY)
+        await tool(volume, argv, timeout_s=60 + source.size / SLOWEST_COPY)
     await in_thread(_allocate, new, max(size, new.stat().st_size))
 
 
@@ -162,32 +218,9 @@ def _allocate(path: Path, size: int) -> None:
         os.close(descriptor)
 
 
-async def _image_tool(volume: Volume, arguments: tuple[str, ...]) -> None:
-    await _tool(volume, ("qemu-img", *arguments), timeout_s=60)
-
-
-async def _tool(volume: Volume, argv: tuple[str, ...], timeout_s: float) -> None:
-    """Run a tool and tell the ways apart in which it fails for the disk's sake. It dies with this process: a copy that
-    goes on by itself would write to a file that the next ensure begins anew."""
-    mortal = ("setpriv", "--pdeathsig", "KILL", *argv)
-    done = await run(mortal, timeout_s=timeout_s, check=False, object=volume.id, hint="install util-linux")
-    said = done.stderr.decode(errors="replace")
-    if done.status == 0:
-        return
-    if done.status == _NOT_INSTALLED:
-        raise Unavailable(f"the program {argv[0]} is not installed", volume.id, "install qemu-utils")
-    if any(os.strerror(number) in said for number in FULL):
-        raise _no_space(volume.place, volume)
-    if os.strerror(errno.EFBIG) in said:
-        raise _too_large(volume.place, volume)
-    if 'Failed to get "write" lock' in said or "Failed to get shared" in said:
-        raise Refused("the volume is open in a running guest", volume.id, "grow it through the guest, or stop the guest")
-    raise StepFailed(explain(argv, done.status, done.stderr), volume.id)
-
-
 def _make_pool(place: Place, job: str) -> None:
     directory = Path(check_path(place.path, "pool"))
-    with _told_apart(place):
+    with told_apart(place):
         if not (directory / MARKER).exists():
             directory.mkdir(mode=0o711, parents=True, exist_ok=True)
             check(
@@ -207,7 +240,7 @@ def _remove_pool(place: Place, job: str) -> None:
     directory = Path(check_path(place.path, "pool"))
     if not (directory / MARKER).exists():
         return
-    with _told_apart(place):
+    with told_apart(place):
         if job and json.loads((directory / MARKER).read_text())["job"] != job:
             return
         volumes = _volumes_of(place)
@@ -293,8 +326,8 @@ def _check_room(volume: Volume, source: Path) -> None:
     """A copy that cannot end is not begun; a file system that shares blocks needs none of this room, but it may
     soon."""
     needed = source.stat().st_blocks * 512
-    if _space(volume.place).free < needed:
-        raise _no_space(volume.place, volume, needed)
+    if space(volume.place).free < needed:
+        raise no_space(volume.place, volume, needed)
 
 
 def _size(volume: Volume, path: Path) -> int:
@@ -319,7 +352,7 @@ def _find(volume: Volume) -> FoundVolume | None:
     seen = False
     for part in (path, _in_the_making(path)):
         try:
-            used += part.stat().st_blocks * 512
+            used += _used(part)
             seen = True
         except FileNotFoundError:
             pass  # in the making, or made: one of both
@@ -330,7 +363,20 @@ def _find(volume: Volume) -> FoundVolume | None:
         size = 0
     if not seen and job is None:
         return None
-    return FoundVolume(volume.id, volume.place, volume.format, size, used, job or "")
+    return FoundVolume(volume.id, volume.place, volume.format, size, used, job or "", _base(path))
+
+
+def _base(path: Path) -> str:
+    """The volume that a volume lies on; "" for none, and for an image."""
+    try:
+        below = Path(find_backing(path)) if path.suffix == ".qcow2" else Path()
+    except FileNotFoundError:
+        return ""
+    return below.stem if below.parent == path.parent else ""
+
+
+def _used(path: Path) -> int:
+    return path.stat().st_blocks * 512
 
 
 def _foreign_content(directory: Path) -> list[str]:
@@ -353,10 +399,10 @@ def _clear(place: Place, volumes: Path) -> None:
     volumes.rmdir()
 
 
-def _space(place: Place) -> Space:
-    """What the file system has for those who are not root: QEMU is not."""
-    status = os.statvfs(place.path)
-    return Space(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
+def _measure(place: Place) -> Space:
+    _check_present(place)
+    with told_apart(place):
+        return space(place)
 
 
 def _sync_file(path: Path) -> None:
@@ -365,31 +411,3 @@ def _sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _told_apart(place: Place, volume: Volume | None = None) -> Iterator[None]:
-    """Turn what the file system says into our errors: full, too large for it, or out of order."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FULL:
-            raise _no_space(place, volume) from error
-        if error.errno in (errno.EFBIG, errno.EINVAL) and volume:
-            raise _too_large(place, volume) from error
-        raise Unavailable(f"the file system answers: {error}", place.path, "look at its mount and at the kernel's log") from error
-
-
-def _no_space(place: Place, volume: Volume | None, needed: int = 0) -> CoveyError:
-    free = _space(place).free
-    missing = humane_size(max(needed - free, 4096))
-    what = f"no space for volume {volume.id}" if volume else "no space"
-    return NoSpace(f"{what}: {humane_size(free)} free, at least {missing} missing", place.path, "free some, or use another pool")
-
-
-def _too_large(place: Place, volume: Volume) -> CoveyError:
-    return BadInput(
-        f"{humane_size(volume.size)} is more than a file may have on the file system of {place.path}",
-        volume.id,
-        "give a smaller size, or use qcow2 or a pool on XFS",
-    )

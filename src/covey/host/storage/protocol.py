@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -52,6 +53,26 @@ class Storage(Protocol):
         NotFound when the source's file is gone, NoSpace, Refused for a foreign file in its place."""
         ...
 
+    async def ensure_copy(self, volume: Volume, job: str, source: Attachment, told: Callable[[int, int], None]) -> int:
+        """The volume exists and shows what `source` shows, which nobody writes to meanwhile, and lies on nothing; tagged with `job`.
+        `told` hears of what is done of how much. Returns its real size. Raises NotFound when the source is gone, NoSpace, Refused for a
+        foreign file in its place."""
+        ...
+
+    async def ensure_overlay(self, volume: Volume, job: str, base: Volume) -> int:
+        """The volume exists and lies on `base`, which a guest may have open: empty when it is made, tagged with `job`. Returns its real
+        size. Raises NotFound when the base is gone, NoSpace, Refused for a foreign file in its place or a format that cannot."""
+        ...
+
+    async def ensure_merged(self, top: Volume, base: Volume, told: Callable[[int, int], None]) -> None:
+        """`base` holds what `top`, which lies on it, shows; no guest has either open. `top` shows the same at every moment until it is
+        removed. `told` hears of what is done of how much. Raises NotFound, NoSpace."""
+        ...
+
+    async def ensure_lies_on(self, volume: Volume, base: Volume) -> None:
+        """The volume, closed by its guest, lies on `base`, which shows what it lay on before. Raises NotFound."""
+        ...
+
     async def ensure_size(self, volume: Volume, size: int) -> int:
         """The volume, closed by its guest, has at least `size` bytes; never shrinks. Returns the real size.
         Raises NotFound, NoSpace."""
@@ -59,6 +80,10 @@ class Storage(Protocol):
 
     async def ensure_volume_absent(self, volume: Volume, job: str = "") -> None:
         """The volume is gone. With `job`, only if it carries that job's tag (an undo takes back only its own, P4)."""
+        ...
+
+    async def used(self, volume: Volume) -> int:
+        """Bytes that the volume takes on the machine. Raises NotFound when it is not there, Unavailable when its place is gone."""
         ...
 
     async def volumes(self, place: Place) -> tuple[FoundVolume, ...]:

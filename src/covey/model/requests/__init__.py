@@ -1,5 +1,35 @@
 """Every request, one module a noun."""
 
-from covey.model.requests import cluster, disk, image, instance, network, node, pool, repair, token
+from covey.model.requests import (
+    clone,
+    cluster,
+    disk,
+    firewall,
+    forward,
+    image,
+    instance,
+    network,
+    nic,
+    node,
+    pool,
+    repair,
+    snapshot,
+    token,
+)
 
-__all__ = ["cluster", "disk", "image", "instance", "network", "node", "pool", "repair", "token"]
+__all__ = [
+    "clone",
+    "cluster",
+    "disk",
+    "firewall",
+    "forward",
+    "image",
+    "instance",
+    "network",
+    "nic",
+    "node",
+    "pool",
+    "repair",
+    "snapshot",
+    "token",
+]

@@ -22,6 +22,7 @@ def check_defaults(defaults: Defaults) -> None:
     check(1 <= defaults.ready_timeout_s <= 86400, BadInput("must be between 1s and 1d", "defaults.ready_timeout_s"))
     check(0 <= defaults.crash_restarts <= 1000, BadInput("must be between 0 and 1000", "defaults.crash_restarts"))
     check(1 <= defaults.crash_window_s <= 30 * 86400, BadInput("must be between 1s and 30d", "defaults.crash_window_s"))
+    check(0 <= defaults.keep_removed_s <= 366 * 86400, BadInput("must be between 0 and 366d", "defaults.keep_removed_s"))
     check(
         re.fullmatch(r"pc-(q35|i440fx)-\d+\.\d+", defaults.machine, re.ASCII),
         BadInput("is not a machine type", "defaults.machine", "such as pc-q35-7.2"),

@@ -60,8 +60,14 @@ class GrowDisk(Request, kind="disk.grow"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveDisk(Request, kind="disk.remove"):
+    """Take a disk out; its volume is kept for a while, unless `purge`. With that, one that was removed before is gone for good. `by` and
+    `reason` are the job's, filled in by the service."""
+
     instance: str
     disk: int
+    purge: bool = False
+    by: str = ""
+    reason: str = ""
 
     def check(self) -> None:
         check_name(self.instance, "instance")
@@ -70,3 +76,22 @@ class RemoveDisk(Request, kind="disk.remove"):
     @property
     def title(self) -> str:
         return f"disk remove {self.instance} {self.disk}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreDisk(Request, kind="disk.restore"):
+    """Bring back a disk that was removed from `instance` as number `disk`: to that instance, or to the instance `to`."""
+
+    instance: str
+    disk: int
+    to: str = ""
+
+    def check(self) -> None:
+        check_name(self.instance, "instance")
+        check(0 <= self.disk < MOST_DISKS, BadInput(f"there is no disk {self.disk}", "disk"))
+        if self.to:
+            check_name(self.to, "to")
+
+    @property
+    def title(self) -> str:
+        return f"disk restore {self.instance} {self.disk}"

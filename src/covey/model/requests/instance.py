@@ -6,17 +6,53 @@ import re
 from dataclasses import dataclass
 
 from covey.base.errors import BadInput, check
-from covey.model.names import check_mac, check_name, check_tag, check_text, check_uuid
+from covey.model.filter import Rule
+from covey.model.names import check_line, check_mac, check_name, check_tag, check_text, check_uuid
+from covey.model.rawxml import check_raw_xml
 from covey.model.request import Request
 from covey.model.requests.disk import MOST_DISKS, check_disk_size
-from covey.model.requests.network import parse_address
+from covey.model.requests.firewall import check_firewalls
+from covey.model.requests.network import parse_address, parse_address6
+from covey.model.requests.nic import MOST_NICS, check_settings
 
+LONGEST_OWNER = 100
 SMALLEST_MEMORY = 16 * 2**20
 LARGEST_MEMORY = 2**44
 MOST_CPUS = 1024
-MOST_NICS = 8
 LARGEST_USER_DATA = 64 * 1024
+FIRMWARES = ("bios", "uefi")
+BOOT_DEVICES = ("disk", "network", "cdrom")
+_CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _SSH_KEY = re.compile(r"(ssh-[a-z0-9-]+|ecdsa-[a-z0-9-]+|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\n]*)?", re.ASCII)
+
+
+def check_cpus(cpus: int, field: str) -> None:
+    """Raises BadInput for a number of CPUs that cannot be; 0 is none asked."""
+    check(0 <= cpus <= MOST_CPUS, BadInput(f"{cpus} CPUs cannot be", field, f"between 1 and {MOST_CPUS}"))
+
+
+def check_memory_size(memory: int, field: str) -> None:
+    """Raises BadInput for a memory that cannot be; 0 is none asked."""
+    check(
+        memory == 0 or SMALLEST_MEMORY <= memory <= LARGEST_MEMORY,
+        BadInput(f"memory of {memory} bytes cannot be", field, "between 16M and 16T"),
+    )
+
+
+def check_platform(firmware: str, cpu_model: str, boot: tuple[str, ...], raw_xml: str) -> None:
+    """Raises BadInput for a machine that cannot be, whatever the node can."""
+    check(firmware in FIRMWARES, BadInput(f"{firmware[:40]!r} is no firmware", "firmware", f"use {' or '.join(FIRMWARES)}"))
+    check(
+        not cpu_model or _CPU_MODEL.fullmatch(cpu_model),
+        BadInput(f"{cpu_model[:40]!r} is no CPU model", "cpu_model", "use host, x86-64-v2, or a name of QEMU's"),
+    )
+    for device in boot:
+        check(
+            device in BOOT_DEVICES,
+            BadInput(f"{device[:40]!r} cannot be booted from", "boot", f"use some of {', '.join(BOOT_DEVICES)}"),
+        )
+    check(len(set(boot)) == len(boot), BadInput("something is named twice", "boot"))
+    check_raw_xml(raw_xml)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +66,20 @@ class DiskWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NicWish:
-    """A NIC asked for. `address` is "auto" (from the network's pool), "none", or one of the subnet."""
+    """A NIC asked for. `address` (IPv4) and `address6` (IPv6) are "auto" (from the network's pool, if it has that family), "none", or one
+    of the subnet. The rest is as in AddNic."""
 
     network: str = ""
     mac: str = ""
     address: str = "auto"
+    address6: str = "auto"
+    up: bool = True
+    guarded: bool = True
+    also: tuple[str, ...] = ()
+    limit_in: int = 0
+    limit_out: int = 0
+    firewalls: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,18 +99,27 @@ class AddInstance(Request, kind="instance.add"):
     user_data: str = ""
     secret: str = ""
     tags: tuple[str, ...] = ()
+    firewalls: tuple[str, ...] = ()  # names; all its NICs have them
     notes: str = ""
+    owner: str = ""
+    protected: bool = False
     start: bool = True
     wait_ready: bool = False
     ready_timeout_s: float = 0.0  # 0: the cluster's default
+    max_cpus: int = 0  # up to where it can grow while it runs; 0: no further than it begins with
+    max_memory: int = 0  # bytes, likewise
+    firmware: str = "bios"  # bios | uefi
+    cpu_model: str = ""  # "" is the usual one
+    boot: tuple[str, ...] = ()  # of disk, network, cdrom, in this order; () is the usual one
+    raw_xml: str = ""  # added to the domain as it is: the escape for what Covey does not know
 
     def check(self) -> None:
         check_name(self.name, "name")
-        check(0 <= self.cpus <= MOST_CPUS, BadInput(f"{self.cpus} CPUs cannot be", "cpus", f"between 1 and {MOST_CPUS}"))
-        check(
-            self.memory == 0 or SMALLEST_MEMORY <= self.memory <= LARGEST_MEMORY,
-            BadInput(f"memory of {self.memory} bytes cannot be", "memory", "between 16M and 16T"),
-        )
+        for field in ("cpus", "max_cpus"):
+            check_cpus(getattr(self, field), field)
+        for field in ("memory", "max_memory"):
+            check_memory_size(getattr(self, field), field)
+        check_platform(self.firmware, self.cpu_model, self.boot, self.raw_xml)
         for field in ("image", "iso"):
             if getattr(self, field):
                 check_name(getattr(self, field), field)
@@ -92,6 +146,8 @@ class AddInstance(Request, kind="instance.add"):
         for tag in self.tags:
             check_tag(tag, "tags")
         check_text(self.notes, "notes")
+        check_line(self.owner, "owner", LONGEST_OWNER)
+        check_firewalls(self.firewalls)
         check(
             not self.wait_ready or self.start,
             BadInput("an instance that is not started never becomes ready", "wait_ready"),
@@ -126,6 +182,9 @@ class AddInstance(Request, kind="instance.add"):
             check_mac(nic.mac, f"{where}.mac")
         if nic.address not in ("auto", "none"):
             parse_address(nic.address, f"{where}.address")
+        if nic.address6 not in ("auto", "none"):
+            parse_address6(nic.address6, f"{where}.address6")
+        check_settings(nic.also, nic.limit_in, nic.limit_out, nic.firewalls, nic.rules)
 
     @property
     def title(self) -> str:
@@ -146,7 +205,15 @@ class _OnInstance(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartInstance(_OnInstance, kind="instance.start"):
+    """Start it; with `iso`, this once from that image: at its next start it is gone."""
+
     wait_ready: bool = False
+    iso: str = ""
+
+    def check(self) -> None:
+        check_name(self.instance, "instance")
+        if self.iso:
+            check_name(self.iso, "iso")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,20 +244,97 @@ class ResetInstance(_OnInstance, kind="instance.reset"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModifyInstance(_OnInstance, kind="instance.modify"):
-    """Change tags or notes; None leaves a field as it is."""
+    """Change what it is; None leaves a field as it is. A running guest gets at once what it can, and the rest at its next start. With
+    `restart` that is now: it is stopped as by StopInstance and started, if anything waits for it. `max_cpus` and `max_memory` 0 take
+    the maximum away."""
 
     tags: tuple[str, ...] | None = None
+    firewalls: tuple[str, ...] | None = None  # names; all its NICs have them
     notes: str | None = None
+    owner: str | None = None
+    protected: bool | None = None
+    cpus: int | None = None
+    memory: int | None = None  # bytes
+    max_cpus: int | None = None
+    max_memory: int | None = None  # bytes
+    restart: bool = False
+    firmware: str | None = None
+    cpu_model: str | None = None
+    boot: tuple[str, ...] | None = None
+    iso: str | None = None  # "" takes it out
+    raw_xml: str | None = None
 
     def check(self) -> None:
         check_name(self.instance, "instance")
+        check_platform(self.firmware or "bios", self.cpu_model or "", self.boot or (), self.raw_xml or "")
+        if self.iso:
+            check_name(self.iso, "iso")
+        for field, least in (("cpus", 1), ("max_cpus", 0)):
+            if getattr(self, field) is not None:
+                check(getattr(self, field) >= least, BadInput("at least 1", field))
+                check_cpus(getattr(self, field), field)
+        for field, least in (("memory", 1), ("max_memory", 0)):
+            if getattr(self, field) is not None:
+                check(getattr(self, field) >= least, BadInput("at least 16M", field))
+                check_memory_size(getattr(self, field), field)
         check(len(self.tags or ()) <= 50, BadInput("at most 50 tags", "tags"))
         for tag in self.tags or ():
             check_tag(tag, "tags")
+        check_firewalls(self.firewalls or ())
         if self.notes is not None:
             check_text(self.notes, "notes")
+        if self.owner is not None:
+            check_line(self.owner, "owner", LONGEST_OWNER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenameInstance(_OnInstance, kind="instance.rename"):
+    """Give it another name; what the guest calls itself is the guest's."""
+
+    new_name: str
+
+    def check(self) -> None:
+        check_name(self.instance, "instance")
+        check_name(self.new_name, "new_name")
+
+    @property
+    def title(self) -> str:
+        return f"instance rename {self.instance} to {self.new_name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReinstallInstance(_OnInstance, kind="instance.reinstall"):
+    """Make its first disk anew from its image, or from another one. The other disks, NICs and addresses stay."""
+
+    image: str = ""  # "" is the one it was made from
+    wait_ready: bool = False
+    by: str = ""
+    reason: str = ""
+
+    def check(self) -> None:
+        check_name(self.instance, "instance")
+        if self.image:
+            check_name(self.image, "image")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveInstance(_OnInstance, kind="instance.remove"):
-    """Stop it at once and remove it with all its disks."""
+    """Stop it at once and hide it; its disks are kept for a while, unless `purge`. With that, one that was removed before is gone for
+    good. `by` and `reason` are the job's, filled in by the service."""
+
+    purge: bool = False
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreInstance(_OnInstance, kind="instance.restore"):
+    """Bring back one that was removed, by its name or id: as `name` when that is given."""
+
+    name: str = ""
+    start: bool = False
+
+    def check(self) -> None:
+        check_name(self.instance, "instance")
+        if self.name:
+            check_name(self.name, "name")

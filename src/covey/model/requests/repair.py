@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from covey.model.names import check_name, check_uuid
+from covey.model.names import check_line, check_name, check_uuid
 from covey.model.pool import Volume
 from covey.model.request import Request
+from covey.model.requests.network import check_interface
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,24 @@ class RemoveOrphanImage(Request, kind="repair.image"):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveOrphanNetwork(Request, kind="repair.bridge"):
+    """Remove a bridge of Covey's, and its rules, that no record names; `bridge` is "" when only rules are left."""
+
+    node: str
+    network: str
+    bridge: str
+
+    def check(self) -> None:
+        check_name(self.node, "node")
+        check_uuid(self.network, "network")
+        check_interface(self.bridge, "bridge")
+
+    @property
+    def title(self) -> str:
+        return f"repair: remove orphan bridge {self.bridge or self.network}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RepairInstance(Request, kind="repair.instance"):
     """Make a node's seed, definition and running state of an instance what the record says. Touches no volume."""
 
@@ -72,8 +91,22 @@ class RepairInstance(Request, kind="repair.instance"):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RepairFilters(Request, kind="repair.filters"):
+    """Make a node's packet rules of NICs what it keeps of them."""
+
+    node: str
+
+    def check(self) -> None:
+        check_name(self.node, "node")
+
+    @property
+    def title(self) -> str:
+        return f"repair: packet rules on {self.node}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RepairNetwork(Request, kind="repair.network"):
-    """Make a network's bridge and rules what the record says."""
+    """Make a network's bridge, rules, forwarded ports and routes what the records say."""
 
     network: str
 
@@ -83,3 +116,19 @@ class RepairNetwork(Request, kind="repair.network"):
     @property
     def title(self) -> str:
         return f"repair: network {self.network}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeRemoved(Request, kind="repair.purge"):
+    """Remove for good what was removed and has been kept long enough, by its id; `name` is what people call it."""
+
+    removed: str
+    name: str
+
+    def check(self) -> None:
+        check_uuid(self.removed, "removed")
+        check_line(self.name, "name")
+
+    @property
+    def title(self) -> str:
+        return f"purge removed {self.name}"

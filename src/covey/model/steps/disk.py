@@ -28,6 +28,22 @@ class EnsureVolume(Step, kind="volume@1", role=UNDOABLE):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureCopy(Step, kind="copied@1", role=UNDOABLE):
+    """The volume exists and shows what `source` shows, which nobody writes to; it needs nothing else to be read. Returns `size`."""
+
+    volume: Volume
+    source: Volume
+
+    @property
+    def object(self) -> str:
+        return f"volume/{self.volume.id}"
+
+    @property
+    def title(self) -> str:
+        return f"full copy of a disk of {humane_size(self.volume.size)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnsureVolumeSize(StepOnInstance, kind="volume-size@1", role=FORWARD):
     """The volume has at least its size. Never shrinks. While the instance runs, QEMU holds the file's lock and grows it. Returns `size`."""
 
@@ -64,6 +80,20 @@ class EnsureVolumeAbsent(Step, kind="volume-absent@1", role=FORWARD):
     @property
     def title(self) -> str:
         return f"volume {humane_size(self.volume.size)} removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureVolumesFound(StepOnInstance, kind="volumes-found@1", role=UNDOABLE):
+    """The volumes are on the node; unless they are `needed`, a missing one counts nothing. Changes nothing. Returns `used`, the bytes that
+    they take."""
+
+    volumes: tuple[Volume, ...]
+    needed: bool
+
+    @property
+    def title(self) -> str:
+        count = len(self.volumes)
+        return f"{count} volume{'' if count == 1 else 's'} found"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

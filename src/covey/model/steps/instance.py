@@ -37,8 +37,8 @@ class EnsureSeed(Step, kind="seed@1", role=UNDOABLE):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnsureDefined(Step, kind="defined@1", role=UNDOABLE):
-    """The domain is known to the node's hypervisor as described."""
+class StepOnDomain(Step):
+    """What the steps share that say how an instance's whole domain is to be."""
 
     domain: Domain
 
@@ -46,9 +46,26 @@ class EnsureDefined(Step, kind="defined@1", role=UNDOABLE):
     def object(self) -> str:
         return f"instance/{self.domain.instance}"
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureDefined(StepOnDomain, kind="defined@1", role=UNDOABLE):
+    """The domain is known to the node's hypervisor as described."""
+
     @property
     def title(self) -> str:
         return "domain defined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureRedefined(StepOnDomain, kind="redefined@1", role=UNDOABLE):
+    """The domain is known to the hypervisor as `domain` describes, and a running guest has of it what can change while it runs; the rest
+    it has from its next start on. Taken back, all is as `before` described. Returns `pending`, the names of what waits."""
+
+    before: Domain
+
+    @property
+    def title(self) -> str:
+        return "definition changed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,11 @@ from covey.model.step import FORWARD, UNDOABLE, Step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnsureNetwork(Step, kind="network@1", role=UNDOABLE):
-    """The network's bridge exists on the node with its gateway address, forwarding and NAT as the record says."""
+    """The network's bridge exists on the node, with gateway addresses, packet rules, forwarded ports and routes to guests as told; an
+    adopted bridge is there. Taken back, it is as in `before`, or gone when the job made it."""
 
     network: Network
+    before: Network | None = None
 
     @property
     def object(self) -> str:
@@ -20,12 +22,54 @@ class EnsureNetwork(Step, kind="network@1", role=UNDOABLE):
 
     @property
     def title(self) -> str:
-        return f"bridge {self.network.bridge} with {self.network.gateway}" + (", NAT" if self.network.nat else "")
+        network = self.network
+        if network.adopted:
+            return f"bridge {network.bridge} of the site is there"
+        gateways = " and ".join(gateway for gateway in (network.gateway, network.gateway6) if gateway)
+        ports = [f"{entrance.protocol}/{entrance.port}" for entrance in network.entrances]
+        parts = [gateways, "NAT" if network.type == "nat" else "", f"ports {', '.join(ports)}" if ports else ""]
+        return f"bridge {network.bridge} with {', '.join(filter(None, parts)) or 'no address'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureRouted(Step, kind="routed@1", role=UNDOABLE):
+    """The node leads packets for these addresses of a guest to the network's bridge, one by one, and answers for them on the uplink if
+    the network has one. Taken back only when the instance is `new`."""
+
+    network: Network
+    instance: str
+    addresses: tuple[str, ...]
+    new: bool
+
+    @property
+    def object(self) -> str:
+        return f"network/{self.network.id}"
+
+    @property
+    def title(self) -> str:
+        return f"routes to {' and '.join(self.addresses)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureNotRouted(Step, kind="not-routed@1", role=FORWARD):
+    """The node leads packets for these addresses nowhere, and answers for none of them."""
+
+    network: Network
+    instance: str
+    addresses: tuple[str, ...]
+
+    @property
+    def object(self) -> str:
+        return f"network/{self.network.id}"
+
+    @property
+    def title(self) -> str:
+        return f"no routes to {' and '.join(self.addresses)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnsureNetworkAbsent(Step, kind="network-absent@1", role=FORWARD):
-    """Neither the network's bridge nor a rule for it is left on the node."""
+    """Neither the network's bridge nor a rule for it is left on the node; an adopted bridge stays as it is."""
 
     network: Network
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from covey.base.errors import BadInput, NoSpace, NotFound, Refused, check, require
+from covey.base.errors import BadInput, NotFound, Refused, check, require
 from covey.base.units import humane_size
 from covey.model.image import Image
 from covey.model.instance import Disk, Instance, Nic
@@ -13,14 +13,28 @@ from covey.model.names import check_uuid
 from covey.model.network import Network
 from covey.model.plan import Claim, Plan, change, delete, put
 from covey.model.pool import Pool, Volume
+from covey.model.request import Request
 from covey.model.requests.instance import AddInstance, DiskWish, NicWish
 from covey.model.step import Step
 from covey.model.steps.disk import EnsureVolume
 from covey.model.steps.instance import EnsureRunning
 from covey.model.view import ClusterView
 from covey.placement.choose import Room, choose_node
+from covey.planner.address import choose_address
 from covey.planner.drawing import draw_mac, draw_uuid
-from covey.planner.instance.parts import await_ready, forget_secret, presence, started, uses_of
+from covey.planner.filters import nic_settings, resolve_firewalls
+from covey.planner.instance.parts import (
+    await_ready,
+    check_maximum,
+    check_platform,
+    cpu_warnings,
+    forget_secret,
+    presence,
+    ready_image,
+    ready_iso,
+    started,
+    uses_of,
+)
 from covey.planner.registry import plans
 
 
@@ -35,9 +49,8 @@ def add(view: ClusterView, request: AddInstance) -> Plan:
         Refused("the name is taken", label, f"see: covey instance info {request.name}"),
     )
     defaults = view.cluster.defaults
-    image = _ready_image(view, request.image, label) if request.image else None
-    iso = _ready_image(view, request.iso, label) if request.iso else None
-    check(iso is None or iso.format == "raw", Refused(f"{iso} is a disk, not an ISO", label, "take it as --image instead"))
+    image = ready_image(view, request.image, label) if request.image else None
+    iso = ready_iso(view, request.iso, label) if request.iso else None
     disks = _resolve_disks(view, request, image, label)
     nics = _resolve_nics(view, request, label)
     memory = request.memory or defaults.memory
@@ -64,14 +77,25 @@ def add(view: ClusterView, request: AddInstance) -> Plan:
         secret=request.secret,
         seeded=bool(image or request.secret or request.ssh_keys),
         tags=tuple(sorted(set(request.tags))),
+        firewalls=resolve_firewalls(view, request.firewalls),
         notes=request.notes,
+        owner=request.owner,
+        protected=request.protected,
+        max_cpus=request.max_cpus,
+        max_memory=request.max_memory,
+        firmware=request.firmware,
+        cpu_model=request.cpu_model,
+        boot=request.boot,
+        raw_xml=request.raw_xml,
     )
+    check_maximum(instance)
+    check_platform(view, node, instance)
     if request.start:
         instance = started(view, instance, "")
     steps: list[Step] = [
         EnsureVolume(node=node.id, volume=disk.volume, image=disk.image.id if disk.image else "") for disk in disks
     ]
-    steps += presence(view, instance)
+    steps += presence(view, instance, is_new=True)
     if request.start:
         steps.append(EnsureRunning(node=node.id, instance=instance.id, generation=instance.generation))
     return Plan(
@@ -80,7 +104,7 @@ def add(view: ClusterView, request: AddInstance) -> Plan:
         uses_of(instance),
         tuple(Claim(node.id, room.pool.id, room.amount) for room in rooms if room.amount),
         (because, *_reasons(view, instance, disks)),
-        warnings=_warnings(view, node.id, disks),
+        warnings=(*cpu_warnings(view, instance), *_warnings(view, node.id, disks)),
         begin=(put(instance),),
         success=(change(replace(instance, state="ready"), "state"),),
         undone=(delete(instance), *forget_secret(instance)),
@@ -112,17 +136,13 @@ def _summed(rooms: tuple[Room, ...]) -> tuple[Room, ...]:
     return tuple(amounts.values())
 
 
-def _ready_image(view: ClusterView, name: str, label: str) -> Image:
-    image = view.image(name)
-    check(image.state == "ready", Refused(f"{image} is {image.state}", label, "wait for its job: covey job list"))
-    return image
-
-
 def _free_uuid(view: ClusterView, request: AddInstance, label: str) -> str:
     if not request.uuid:
         return draw_uuid(request, "instance")
     id = check_uuid(request.uuid, "uuid")  # in its one spelling, whichever it was given in
     check(not view.find("instance", id), Refused(f"the UUID {id} is taken", label))
+    kept = view.find("removed", id)
+    check(kept is None, Refused(f"the UUID {id} is that of {kept}", label, f"purge that first: {kept.purge if kept else ''}"))
     left = next((debris for debris in view.debris if debris.step.object == f"instance/{id}"), None)
     check(
         left is None,
@@ -186,13 +206,21 @@ def _resolve_nics(view: ClusterView, request: AddInstance, label: str) -> tuple[
         wishes = (NicWish(network=usual.name),) if usual else ()
     nics: list[Nic] = []
     for index, wish in enumerate(wishes):
-        network = _usual_network(view, wish, label)
-        macs = {nic.mac for nic in nics}
-        mac = wish.mac.lower().replace("-", ":") or draw_mac(view, request, f"nic/{index}", macs)
-        check(mac not in view.macs and mac not in macs, Refused(f"the MAC address {mac} is taken", label))
-        taken = {nic.address for nic in nics if nic.network == network.id}
-        nics.append(Nic(index, network.id, mac, _address(view, network, wish.address, taken, label)))
+        nics.append(new_nic(view, request, index, wish, nics, label))
     return tuple(nics)
+
+
+def new_nic(view: ClusterView, request: Request, index: int, wish: NicWish, others: Sequence[Nic], label: str) -> Nic:
+    """The NIC as wished for, beside `others` that the view does not know yet. Raises NotFound, Refused for a MAC or address that is
+    taken, NoSpace."""
+    network = _usual_network(view, wish, label)
+    macs = {nic.mac for nic in others}
+    mac = wish.mac.lower().replace("-", ":") or draw_mac(view, request, f"nic/{index}", macs)
+    check(mac not in view.macs and mac not in macs, Refused(f"the MAC address {mac} is taken", label))
+    taken = {address for nic in others if nic.network == network.id for address in nic.addresses}
+    address = choose_address(view, network, 4, wish.address, taken, label)
+    plain = Nic(index, network.id, mac, address, address6=choose_address(view, network, 6, wish.address6, taken, label))
+    return replace(plain, **nic_settings(view, wish))
 
 
 def _usual_network(view: ClusterView, wish: NicWish, label: str) -> Network:
@@ -210,31 +238,6 @@ def _usual_network(view: ClusterView, wish: NicWish, label: str) -> Network:
     )
 
 
-def _address(view: ClusterView, network: Network, wish: str, taken: set[str], label: str) -> str:
-    used = view.addresses.get(network.id, {})
-    if wish == "none":
-        return ""
-    if wish != "auto":
-        address = ipaddress.IPv4Address(wish)
-        subnet = ipaddress.IPv4Network(network.subnet)
-        check(
-            address in subnet and address not in (subnet.network_address, subnet.broadcast_address) and wish != network.gateway,
-            BadInput(f"{wish} is not an address for guests of {network} ({network.subnet})", label),
-        )
-        check(wish not in used and wish not in taken, Refused(f"the address {wish} is taken", label))
-        return wish
-    first, last = (int(ipaddress.IPv4Address(end)) for end in network.pool)
-    for number in range(first, last + 1):
-        text = f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
-        if text not in used and text not in taken and text != network.gateway:
-            return text
-    raise NoSpace(
-        f"{network} has no free address in {network.pool[0]} to {network.pool[1]}",
-        label,
-        "remove an instance, or use another network",
-    )
-
-
 def _reasons(view: ClusterView, instance: Instance, disks: list[_Disk]) -> list[str]:
     reasons = []
     for index, disk in enumerate(disks):
@@ -242,7 +245,7 @@ def _reasons(view: ClusterView, instance: Instance, disks: list[_Disk]) -> list[
             cow = disk.volume.format in disk.pool.capability.cow_formats
             how = "a copy-on-write clone" if cow else "a full copy, as raw volumes are"
             reasons.append(f"disk {index} is {how} of {disk.image}")
-    reasons += [f"NIC {nic.index} gets {nic.address}" for nic in instance.nics if nic.address]
+    reasons += [f"NIC {nic.index} gets {' and '.join(nic.addresses)}" for nic in instance.nics if nic.addresses]
     return reasons
 
 

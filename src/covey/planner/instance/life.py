@@ -1,4 +1,4 @@
-"""instance start, stop, reboot, reset, modify, remove."""
+"""instance start, stop, reboot, reset."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ from dataclasses import replace
 
 from covey.base.errors import Refused, check
 from covey.model.instance import Instance
-from covey.model.plan import Plan, delete, nothing, put
+from covey.model.plan import Plan, nothing, put
 from covey.model.requests.instance import (
-    ModifyInstance,
     RebootInstance,
-    RemoveInstance,
     ResetInstance,
     StartInstance,
     StopInstance,
 )
-from covey.model.steps.disk import EnsureVolumeAbsent
-from covey.model.steps.instance import EnsureGeneration, EnsureInstanceAbsent, EnsureStopped
+from covey.model.steps.instance import EnsureDefined, EnsureGeneration
 from covey.model.view import ClusterView
 from covey.placement.choose import check_memory
 from covey.planner.instance.parts import (
     as_it_runs,
     await_ready,
     check_settled,
-    forget_secret,
+    domain_of,
     graceful_sentence,
     presence,
+    ready_iso,
     running,
     started,
     stopping,
@@ -40,6 +38,8 @@ def start(view: ClusterView, request: StartInstance) -> Plan:
     instance = view.instance(request.instance)
     check_settled(instance)
     observed = view.observed(instance.id)
+    if request.iso:
+        return _start_from_iso(view, instance, request)
     if observed.state == "running" and instance.desired == "running":
         if not request.wait_ready or observed.ready_generation >= instance.generation:
             return nothing(f"{instance} runs already")
@@ -59,6 +59,34 @@ def start(view: ClusterView, request: StartInstance) -> Plan:
         f"start {instance}",
         steps,
         uses_of(after),
+        begin=(put(after),),
+        success=as_it_runs(after, steps),
+        undone=(put(replace(after, desired=instance.desired, desired_by=instance.desired_by)),),
+        awaits=await_ready(view, after) if request.wait_ready else None,
+    )
+
+
+def _start_from_iso(view: ClusterView, instance: Instance, request: StartInstance) -> Plan:
+    """This run has the ISO and boots from it first; the definition for the next one is at once without it again."""
+    iso = ready_iso(view, request.iso, instance)
+    check(
+        view.observed(instance.id).state not in ("running", "paused"),
+        Refused(
+            "it runs already, and only a start can boot from an ISO",
+            instance,
+            f"first: covey instance stop {instance.name}",
+        ),
+    )
+    if instance.desired != "running":
+        check_memory(view, view.node_by_id(instance.node), instance.memory, instance)
+    after, run = running(view, instance, "")
+    once = replace(after, iso=iso.id, boot=())
+    steps = (*presence(view, once), run, EnsureDefined(node=after.node, domain=domain_of(view, after)))
+    return Plan(
+        f"start {instance} from {iso}, this once",
+        steps,
+        uses_of(once),
+        reasons=(f"at its next start {iso} is out of its drive again",),
         begin=(put(after),),
         success=as_it_runs(after, steps),
         undone=(put(replace(after, desired=instance.desired, desired_by=instance.desired_by)),),
@@ -113,50 +141,12 @@ def _run_anew(view: ClusterView, instance: Instance, graceful_s: float, summary:
     after = started(view, instance, "")
     return Plan(
         summary,
-        (EnsureGeneration(node=after.node, instance=after.id, generation=after.generation, graceful_s=graceful_s),),
+        (
+            *presence(view, after),  # what waited for the next start
+            EnsureGeneration(node=after.node, instance=after.id, generation=after.generation, graceful_s=graceful_s),
+        ),
         uses_of(after),
         begin=(put(after),),
         awaits=await_ready(view, after) if wait_ready else None,
         repair=f"covey instance start {instance.name}",
-    )
-
-
-@plans(ModifyInstance)
-def modify(view: ClusterView, request: ModifyInstance) -> Plan:
-    instance = view.instance(request.instance)
-    check_settled(instance)
-    after = replace(
-        instance,
-        tags=instance.tags if request.tags is None else tuple(sorted(set(request.tags))),
-        notes=instance.notes if request.notes is None else request.notes,
-    )
-    if after == instance:
-        return nothing(f"{instance} is so already")
-    return Plan(f"change tags and notes of {instance}", uses=uses_of(instance), success=(put(after),))
-
-
-@plans(RemoveInstance)
-def remove(view: ClusterView, request: RemoveInstance) -> Plan:
-    """Cut it and remove it with its disks; what a killed removal left is finished by the next."""
-    instance = view.instance(request.instance)
-    maker = view.job_at_work_on(f"instance/{instance.id}") if instance.state == "adding" else 0
-    check(not maker, Refused("it is being made", instance, f"cancel that: covey job cancel {maker}"))
-    count = len(instance.disks)
-    return Plan(
-        f"remove {instance} with {count} disk{'' if count == 1 else 's'}",
-        (
-            EnsureStopped(node=instance.node, instance=instance.id),
-            EnsureInstanceAbsent(node=instance.node, instance=instance.id),
-            *(EnsureVolumeAbsent(node=instance.node, volume=disk.volume) for disk in instance.disks),
-        ),
-        uses_of(instance),
-        warnings=("what is on its disks is lost",) if count else (),
-        begin=(put(replace(instance, state="removing", desired="stopped", desired_by="")),),
-        success=(
-            delete(instance),
-            delete(view.observed(instance.id)),
-            *forget_secret(instance),
-        ),  # the latter may be heard of only now
-        undone=(put(instance),),
-        repair=f"covey instance remove {instance.name}",
     )

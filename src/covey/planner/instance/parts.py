@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import replace
+from difflib import get_close_matches
 
-from covey.base.errors import Refused, check, require
-from covey.base.units import humane_duration
+from covey.base.errors import BadInput, Refused, check, require
+from covey.base.units import humane_duration, humane_size
 from covey.model.domain import Domain, DomainDisk, DomainNic
-from covey.model.instance import Instance
+from covey.model.image import Image
+from covey.model.instance import Instance, Nic
+from covey.model.machine import Capabilities
 from covey.model.network import Network
+from covey.model.node import Node
 from covey.model.plan import Await, Uses, Write, change
 from covey.model.record import SECRETS
 from covey.model.seed import Seed, SeedNic
 from covey.model.step import ResultOf, Step
 from covey.model.steps.instance import EnsureAskedToStop, EnsureDefined, EnsureRunning, EnsureSeed, EnsureStopped
 from covey.model.view import ClusterView
+from covey.planner.filters import filtering, firewalls_of
+from covey.planner.network.laying import routing
 
 
 def domain_of(view: ClusterView, instance: Instance) -> Domain:
     """The domain that the record describes."""
-    nics = tuple(DomainNic(nic.index, nic.mac, _network(view, nic.network).bridge) for nic in instance.nics)
     return Domain(
         instance.id,
         instance.name,
@@ -28,11 +33,31 @@ def domain_of(view: ClusterView, instance: Instance) -> Domain:
         instance.memory,
         view.cluster.accelerator,
         instance.machine,
-        tuple(DomainDisk(disk.index, disk.volume) for disk in instance.disks),
-        nics,
+        tuple(DomainDisk(disk.index, disk.volume, disk.serial) for disk in instance.disks),
+        tuple(domain_nic(view, nic) for nic in instance.nics),
         instance.iso,
         instance.seeded,
+        instance.max_cpus,
+        instance.max_memory,
+        instance.firmware,
+        instance.cpu_model,
+        instance.boot,
+        instance.raw_xml,
     )
+
+
+def domain_nic(view: ClusterView, nic: Nic) -> DomainNic:
+    """The NIC that the record describes, as a hypervisor is told of it."""
+    return DomainNic(nic.index, nic.mac, _network(view, nic.network).bridge, nic.up)
+
+
+def cpu_warnings(view: ClusterView, instance: Instance) -> tuple[str, ...]:
+    """A guest with more CPUs than its machine is slower than one with as many: they wait for each other."""
+    told = view.telemetry.get(instance.node)
+    if told is None or not 0 < told.cpus < instance.cpus:
+        return ()
+    node = view.node_by_id(instance.node)
+    return (f"it gets {instance.cpus} CPUs, but {node.name} has {told.cpus}: it will be slower than with {told.cpus}",)
 
 
 def seed_of(view: ClusterView, instance: Instance) -> Seed:
@@ -41,15 +66,26 @@ def seed_of(view: ClusterView, instance: Instance) -> Seed:
         instance.id,
         instance.name,
         instance.ssh_keys,
-        tuple(_seed_nic(_network(view, nic.network), nic.mac, nic.address) for nic in instance.nics),
+        tuple(_seed_nic(_network(view, nic.network), nic) for nic in instance.nics),
+        instance.identity,
+        instance.sealed,
     )
 
 
-def _seed_nic(network: Network, mac: str, address: str) -> SeedNic:
-    if not address:
-        return SeedNic(mac, "", "", ())
-    prefix = ipaddress.IPv4Network(network.subnet).prefixlen
-    return SeedNic(mac, f"{address}/{prefix}", network.gateway, network.dns)
+def _seed_nic(network: Network, nic: Nic) -> SeedNic:
+    """A NIC is told only of what it can reach: the gateways and name servers of the families that it has."""
+    given = {version: address for version, address in ((4, nic.address), (6, nic.address6)) if address}
+    families = {family.version: family for family in network.families if family.version in given}
+    if not given:
+        return SeedNic(nic.mac, "", "", (), asks=network.adopted and not any(any(family.pool) for family in network.families))
+    lengths = {
+        version: family.subnet.max_prefixlen if network.is_per_guest else family.subnet.prefixlen
+        for version, family in families.items()
+    }
+    full = {version: f"{given[version]}/{lengths[version]}" for version in families}
+    gateways = {version: "" if network.isolated else family.gateway for version, family in families.items()}
+    dns = tuple(server for server in network.dns if ipaddress.ip_address(server).version in families)
+    return SeedNic(nic.mac, full.get(4, ""), gateways.get(4, ""), dns, full.get(6, ""), gateways.get(6, ""))
 
 
 def _network(view: ClusterView, id: str) -> Network:
@@ -57,11 +93,13 @@ def _network(view: ClusterView, id: str) -> Network:
     return require(network, Refused("an instance is on it, but it has no record", f"network {id}", "see: covey cluster verify"))
 
 
-def presence(view: ClusterView, instance: Instance) -> tuple[Step, ...]:
+def presence(view: ClusterView, instance: Instance, is_new: bool = False) -> tuple[Step, ...]:
     """The steps after which the instance's node could start it (its volumes apart): repeated before each start, so that what was lost
-    comes back."""
+    comes back. Of a new one, nothing is left when they are taken back."""
     seed = (EnsureSeed(node=instance.node, seed=seed_of(view, instance), secret=instance.secret),) if instance.seeded else ()
-    return (*seed, EnsureDefined(node=instance.node, domain=domain_of(view, instance)))
+    filtered = filtering(view, instance, None if is_new else instance)
+    domain = EnsureDefined(node=instance.node, domain=domain_of(view, instance))
+    return (*seed, *routing(view, instance), *filtered, domain)
 
 
 def uses_of(instance: Instance) -> Uses:
@@ -70,6 +108,7 @@ def uses_of(instance: Instance) -> Uses:
     shared |= {f"pool/{disk.pool}" for disk in instance.disks}
     shared |= {f"network/{nic.network}" for nic in instance.nics}
     shared |= {f"image/{disk.image}" for disk in instance.disks if disk.image}
+    shared |= {f"firewall/{id}" for id in firewalls_of(instance)}
     if instance.iso:
         shared.add(f"image/{instance.iso}")
     return Uses((f"instance/{instance.id}",), tuple(sorted(shared)))
@@ -114,10 +153,67 @@ def check_settled(instance: Instance) -> None:
             f"it is {instance.state}",
             instance,
             "wait for its job, or cancel it: covey job list"
-            if instance.state == "adding"
+            if instance.state in ("adding", "restoring")
             else f"finish it: covey instance remove {instance.name}",
         ),
     )
+
+
+def check_maximum(instance: Instance) -> None:
+    """Raises BadInput for more than the declared maximum."""
+    for field, value, most, render in (
+        ("cpus", instance.cpus, instance.max_cpus, str),
+        ("memory", instance.memory, instance.max_memory, humane_size),
+    ):
+        check(
+            not most or value <= most,
+            BadInput(
+                f"{field} {render(value)} is more than its declared maximum, {render(most)}",
+                instance,
+                f"raise that, too: --max-{field} {render(value)}, or take it away: --max-{field} none",
+            ),
+        )
+
+
+def check_unprotected(instance: Instance) -> None:
+    """Raises Refused for an instance that is protected against what would lose it, or a part of it."""
+    check(
+        not instance.protected,
+        Refused("it is protected", instance, f"if it is to be: covey instance modify {instance.name} --no-protected"),
+    )
+
+
+def check_platform(view: ClusterView, node: Node, instance: Instance) -> None:
+    """Raises Refused for a firmware or CPU model that a node cannot give."""
+    telemetry = view.telemetry.get(node.id)
+    can = telemetry.capabilities if telemetry else Capabilities()
+    check(
+        instance.firmware in can.firmwares,
+        Refused(f"{node.name} has no {instance.firmware.upper()} firmware", instance, f"install the package ovmf on {node.name}"),
+    )
+    models = can.cpu_models.get(view.cluster.accelerator, ())
+    near = get_close_matches(instance.cpu_model, models, 3, 0.3) or models[:5]
+    check(
+        not instance.cpu_model or instance.cpu_model in models,
+        Refused(
+            f"{node.name} cannot give its guests the CPU {instance.cpu_model} ({view.cluster.accelerator})",
+            instance,
+            f"it can: {', '.join(near)}; see: covey node info {node.name} --json",
+        ),
+    )
+
+
+def ready_iso(view: ClusterView, name: str, label: object) -> Image:
+    """Raises NotFound, Refused for an image that is not ready or no ISO."""
+    image = ready_image(view, name, label)
+    check(image.format == "raw", Refused(f"{image} is a disk, not an ISO", label, "name an image that was made from an ISO"))
+    return image
+
+
+def ready_image(view: ClusterView, name: str, label: object) -> Image:
+    image = view.image(name)
+    check(image.state == "ready", Refused(f"{image} is {image.state}", label, "wait for its job: covey job list"))
+    return image
 
 
 def stopping(instance: Instance, graceful_s: float) -> tuple[Step, ...]:

@@ -1,0 +1,1 @@
+"""What guests may send and receive on one machine."""

@@ -1,0 +1,67 @@
+"""The choice of addresses for a NIC."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Collection, Iterator
+
+from covey.base.errors import BadInput, NoSpace, Refused, check, require
+from covey.model.network import Family, Network
+from covey.model.requests.network import parse_range
+from covey.model.view import ClusterView
+
+
+def choose_address(view: ClusterView, network: Network, version: int, wish: str, taken: Collection[str], label: str) -> str:
+    """An address of that family for a guest; "" for none. `wish` is "auto" (the first free one of the pool that is not reserved; none when
+    the network has no pool of the family), "none", or an address; `taken` are those given out beside what the view knows. Raises BadInput for an address that is
+    not for guests of the network, Refused for one that is taken, NoSpace when the pool is empty."""
+    family = network.family(version)
+    if wish == "none" or (wish == "auto" and (family is None or not any(family.pool))):
+        return ""
+    used = view.addresses.get(network.id, ())
+    if wish == "auto" and family is not None:
+        return _first_free(network, family, lambda text: text in used or text in taken, label)
+    family = require(family, BadInput(f"{network} has no IPv{version}, so {wish} cannot be in it", label))
+    address = ipaddress.ip_address(wish)
+    text = str(address)  # in its one spelling
+    check(
+        family.has_host(address) and text != family.gateway,
+        BadInput(f"{text} is not an address for guests of {network} ({family.subnet})", label),
+    )
+    check(text not in used and text not in taken, Refused(f"the address {text} is taken", label))
+    return text
+
+
+def _first_free(network: Network, family: Family, is_taken: Callable[[str], bool], label: str) -> str:
+    spell = _spell4 if family.version == 4 else _spell6
+    for first, last in _gaps(network, family):
+        for number in range(first, last + 1):
+            text = spell(number)
+            if text != family.gateway and not is_taken(text):
+                return text
+    raise NoSpace(
+        f"{network} has no free address in {family.pool[0]} to {family.pool[1]}",
+        label,
+        "remove an instance, or use another network",
+    )
+
+
+def _gaps(network: Network, family: Family) -> Iterator[tuple[int, int]]:
+    """What reservations leave of the pool, in order."""
+    first, last = (int(ipaddress.ip_address(end)) for end in family.pool)
+    ranges = (parse_range(text, "reserved") for text in network.reserved)
+    for low, high in sorted((int(low), int(high)) for low, high in ranges if low.version == family.version):
+        if first < low:
+            yield first, min(low - 1, last)
+        first = max(first, high + 1)
+    if first <= last:
+        yield first, last
+
+
+def _spell4(number: int) -> str:
+    """As str(IPv4Address(number)), in a tenth of the time: thousands are looked at."""
+    return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+def _spell6(number: int) -> str:
+    return str(ipaddress.IPv6Address(number))

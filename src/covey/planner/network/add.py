@@ -1,0 +1,170 @@
+"""network add and remove."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+from collections.abc import Iterator
+
+from covey.base.errors import BadInput, Refused, check
+from covey.model.network import NO_POOL, Family, Forward, Network
+from covey.model.node import Node
+from covey.model.plan import Plan, Uses, delete, put
+from covey.model.requests.network import AddNetwork, RemoveNetwork, parse_range, render_range
+from covey.model.steps.network import EnsureNetworkAbsent
+from covey.model.view import ClusterView
+from covey.planner.drawing import draw_uuid
+from covey.planner.network.laying import laying
+from covey.planner.network.modify import check_reservations, spelled
+from covey.planner.registry import plans
+from covey.planner.wording import named
+
+ON_LINK = {
+    4: "169.254.1.1",
+    6: "fd00:c07e::1",
+}  # gateways of guests whose subnet is not the bridge's: an address of the bridge's own
+
+
+@plans(AddNetwork)
+def add(view: ClusterView, request: AddNetwork) -> Plan:
+    """Make a bridge on every node, or adopt the one that is there. Raises Refused for a name, bridge or subnet that is taken."""
+    view.check_initialised()
+    check(
+        not view.named("network", request.name),
+        Refused("the name is taken", f"network {request.name}", "see: covey network list"),
+    )
+    network = _resolve(request, _name_servers(view, request))
+    for other in view.all("network", Network):
+        _check_apart(network, other)
+    check_reservations(view, network, network.reserved)
+    return Plan(
+        f"{'adopt' if network.adopted else 'make'} network {network.name}: {_described(network)} on bridge {network.bridge}",
+        laying(view, network),
+        Uses(exclusive=(f"network/{network.id}", f"bridge/{network.bridge}", "subnets/all")),
+        reasons=tuple(_reasons(network)),
+        warnings=tuple(_warnings(network)),
+        success=(put(network),),
+    )
+
+
+def _described(network: Network) -> str:
+    subnets = " and ".join(str(family.subnet) for family in network.families)
+    return f"{network.type}{', ' if subnets else ''}{subnets}"
+
+
+def _reasons(network: Network) -> Iterator[str]:
+    for family in network.families:
+        gateway = f"gateway {family.gateway}" if family.gateway else "no gateway"
+        guests = f"{family.pool[0]} to {family.pool[1]}" if any(family.pool) else "addresses that are asked for by hand"
+        yield f"guests get {guests}, {gateway}"
+    if network.adopted and not any(any(family.pool) for family in network.families):
+        yield "guests ask the site for addresses (DHCP)"
+    elif network.families:
+        yield f"guests ask {named(network.dns)} for names" if network.dns else "guests are told no name server: --dns names one"
+    if not network.adopted:
+        yield f"guests reach nothing of their node but {named(network.host_ports) or 'its answer to ping'}"
+
+
+def _warnings(network: Network) -> Iterator[str]:
+    if network.adopted:
+        yield "guests are on the site's own network: what its machines may do there, guests may"
+
+
+def _check_apart(network: Network, other: Network) -> None:
+    """Raises Refused when the two share a bridge or addresses."""
+    for mine, theirs in itertools.product(network.families, other.families):
+        check(
+            mine.version != theirs.version or not mine.subnet.overlaps(theirs.subnet),
+            Refused(
+                f"its subnet {mine.subnet} overlaps {theirs.subnet} of {other}",
+                network,
+                "choose another --subnet" + ("6" if mine.version == 6 else ""),
+            ),
+        )
+    check(
+        other.bridge != network.bridge,
+        Refused(f"the bridge {network.bridge} belongs to {other}", network, "choose another --bridge"),
+    )
+
+
+def _name_servers(view: ClusterView, request: AddNetwork) -> tuple[str, ...]:
+    """Those asked for; else, for guests that reach the outside through a node, the ones that the nodes use themselves."""
+    if request.dns:
+        return spelled(request.dns)
+    hidden = request.type in ("", "nat")
+    reached = {4: hidden and bool(request.subnet) and request.nat, 6: request.nat6}
+    known = [server for node in sorted(view.telemetry) for server in view.telemetry[node].resolvers]
+    return tuple(dict.fromkeys(server for server in known if reached[ipaddress.ip_address(server).version]))[:3]
+
+
+def _resolve(request: AddNetwork, dns: tuple[str, ...]) -> Network:
+    """The record with every choice made. Raises BadInput when a pool would be empty."""
+    family = _family(request, "")
+    family6 = _family(request, "6")
+    hidden = request.type in ("", "nat")
+    id = draw_uuid(request, "network")
+    bridge = request.bridge or f"cv-{request.name.replace('.', '-')}"
+    return Network(
+        id,
+        request.name,
+        bridge if len(bridge) <= 15 else f"cv-{id[:8]}",
+        str(family.subnet) if family else "",
+        family.gateway if family else "",
+        family.pool if family else NO_POOL,
+        hidden and request.nat and family is not None,
+        dns,
+        request.now,
+        str(family6.subnet) if family6 else "",
+        family6.gateway if family6 else "",
+        family6.pool if family6 else NO_POOL,
+        request.nat6,
+        request.type == "adopted",
+        request.type == "isolated",
+        request.uplink,
+        tuple(dict.fromkeys(render_range(parse_range(text, "reserved")) for text in request.reserved)),
+        tuple(sorted(set(request.host_ports))),
+        request.notes,
+    )
+
+
+def _family(request: AddNetwork, suffix: str) -> Family | None:
+    """What was asked of one family, with every choice made: the gateway is the subnet's first host, guests get all others."""
+    asked = {name: str(getattr(request, f"{name.replace('pool', 'pool' + suffix)}")) for name in ("pool_first", "pool_last")}
+    text, gateway = str(getattr(request, f"subnet{suffix}")), str(getattr(request, f"gateway{suffix}"))
+    if not text:
+        return None
+    subnet = ipaddress.ip_network(text)
+    first_host, last_host = subnet[1], subnet[-2] if subnet.version == 4 else subnet[-1]
+    if not gateway and request.uplink:
+        gateway = ON_LINK[subnet.version]
+    elif not gateway and request.type not in ("isolated", "adopted"):
+        gateway = str(first_host)
+    gateway = str(ipaddress.ip_address(gateway)) if gateway else ""
+    if request.type == "adopted" and not any(asked.values()):
+        return Family(subnet, gateway, NO_POOL)
+    first = ipaddress.ip_address(asked["pool_first"]) if asked["pool_first"] else first_host + (gateway == str(first_host))
+    last = ipaddress.ip_address(asked["pool_last"]) if asked["pool_last"] else last_host - (gateway == str(last_host))
+    check(
+        int(first) <= int(last),
+        BadInput("no address is left for guests", f"network {request.name}", "widen --pool or the subnet"),
+    )
+    return Family(subnet, gateway, (str(first), str(last)))
+
+
+@plans(RemoveNetwork)
+def remove(view: ClusterView, request: RemoveNetwork) -> Plan:
+    """Raises Refused while an instance has a NIC on it, naming the instances."""
+    network = view.network(request.network)
+    users = sorted(i.name for i in view.instances if any(nic.network == network.id for nic in i.nics))
+    check(not users, Refused(f"it is used by {named(users)}", network, "remove those first"))
+    forwards = [forward for forward in view.all("forward", Forward) if forward.network == network.id]
+    nodes = sorted(view.all("node", Node), key=lambda node: node.name)
+    return Plan(
+        f"let go of {network}: its bridge {network.bridge} stays"
+        if network.adopted
+        else f"remove {network} and its bridge {network.bridge}",
+        tuple(EnsureNetworkAbsent(node=node.id, network=network) for node in nodes),
+        Uses(exclusive=(f"network/{network.id}", "subnets/all")),
+        success=(delete(network), *(delete(forward) for forward in forwards)),
+        repair=f"covey network remove {network.name}",
+    )

@@ -1,0 +1,92 @@
+"""Ethernet frames, written by hand, for what no proper guest would send; and sockets to send them from another network namespace."""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import socket
+import struct
+from concurrent.futures import ThreadPoolExecutor
+
+from pyroute2.netns import setns
+
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+ARP, IP4, IP6, VLAN, LLDP = 0x0806, 0x0800, 0x86DD, 0x8100, 0x88CC
+ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
+SYN, ACK, FIN = 2, 16, 1
+RA, NS, NA = 134, 135, 136
+
+
+def wire(netns: str, interface: str = "eth0") -> socket.socket:
+    """A raw socket on an interface of a namespace, made in a thread that goes there: a namespace is a property of threads."""
+
+    def open() -> socket.socket:
+        setns(f"/run/netns/{netns}", flags=0, libc=ctypes.CDLL(None, use_errno=True))
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        raw.bind((interface, 0))
+        raw.settimeout(5)
+        return raw
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(open).result()
+
+
+def ether(source: str, type: int, payload: bytes, target: str = BROADCAST) -> bytes:
+    return mac(target) + mac(source) + struct.pack("!H", type) + payload
+
+
+def arp(source: str, sender_mac: str, sender: str, target: str, answer: bool = False) -> bytes:
+    head = struct.pack("!HHBBH", 1, IP4, 6, 4, 2 if answer else 1)
+    return ether(source, ARP, head + mac(sender_mac) + ip(sender) + bytes(6) + ip(target))
+
+
+def ip4(
+    source: str, sender: str, receiver: str, protocol: int, payload: bytes, fragment: int = 0, target: str = BROADCAST
+) -> bytes:
+    length = 20 + len(payload)
+    head = struct.pack("!BBHHHBBH", 0x45, 0, length, 7, fragment, 64, protocol, 0) + ip(sender) + ip(receiver)
+    return ether(source, IP4, head[:10] + struct.pack("!H", checksum(head)) + head[12:] + payload, target)
+
+
+def ip6(source: str, sender: str, receiver: str, protocol: int, payload: bytes, target: str = BROADCAST) -> bytes:
+    head = struct.pack("!IHBB", 6 << 28, len(payload), protocol, 255) + ip(sender) + ip(receiver)
+    return ether(source, IP6, head + payload, target)
+
+
+def udp(port: int, to: int, data: bytes = b"") -> bytes:
+    return struct.pack("!HHHH", port, to, 8 + len(data), 0) + data
+
+
+def tcp(port: int, to: int, flags: int = SYN) -> bytes:
+    return struct.pack("!HHIIBBHHH", port, to, 1, 1, 5 << 4, flags, 1000, 0, 0)
+
+
+def icmp6(type: int, target: str = "::", sender: str = "::", receiver: str = "ff02::1") -> bytes:
+    """A message of neighbour discovery with its checksum."""
+    body = struct.pack("!BBHI", type, 0, 0, 0) + ip(target)
+    pseudo = ip(sender) + ip(receiver) + struct.pack("!II", len(body), ICMP6)
+    return body[:2] + struct.pack("!H", checksum(pseudo + body)) + body[4:]
+
+
+def vlan(frame: bytes, tag: int = 5) -> bytes:
+    return frame[:12] + struct.pack("!HH", VLAN, tag) + frame[12:]
+
+
+def untagged(frame: bytes) -> bytes:
+    """As a raw socket hands it over: the kernel keeps a tag beside the frame."""
+    return frame[:12] + frame[16:] if frame[12:14] == VLAN.to_bytes(2, "big") else frame
+
+
+def mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def ip(text: str) -> bytes:
+    return ipaddress.ip_address(text).packed
+
+
+def checksum(data: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return int(total ^ 0xFFFF)

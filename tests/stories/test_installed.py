@@ -1,0 +1,169 @@
+"""Covey as a package: installed on a Debian machine that systemd runs, upgraded under a running guest, restarted, rebooted, purged."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.kit.eventually import eventually
+from tests.kit.installed import PURGE, UNITS, Installed, a_debian, depends, make_package
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400), pytest.mark.asyncio(loop_scope="module")]
+OLD, NEW = "0.1.0", "0.1.0+2"
+WITHIN_S = 600.0
+GUEST = ("--image", "tick", "--memory", "16M", "--nic", "none")
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    output = tmp_path_factory.mktemp("packages")
+    yield make_package(output, OLD), make_package(output, NEW)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def debian(packages: tuple[Path, Path]) -> AsyncIterator[Installed]:
+    async with a_debian(packages, depends(packages[0])) as debian:
+        yield debian
+
+
+async def test_apt_installs_it_and_its_services_run(debian: Installed, packages: tuple[Path, Path]) -> None:
+    await debian.apt_install(packages[0])
+    for unit in UNITS:
+        assert await debian.is_active(unit), await debian.sh("journalctl", "--no-pager", "-u", unit)
+        assert await debian.property(unit, "UnitFileState") == "enabled"
+    await debian.covey("cluster", "init", "lab", "--node-name", "n1", "--accelerator", "tcg")
+    await debian.covey("image", "add", "tick", "--source", "/root/tick.raw")
+    await debian.covey("instance", "add", "g1", *GUEST)
+    g1 = await debian.instance("g1")
+    assert g1["state"] == "running"
+    assert await debian.qemus() == {g1["id"]: g1["pid"]}
+    await debian.beats_on(g1["id"])
+
+
+async def test_an_upgrade_leaves_the_guest_alone(debian: Installed, packages: tuple[Path, Path]) -> None:
+    before = await debian.instance("g1")
+    services = {unit: await debian.main_pid(unit) for unit in UNITS}
+    await debian.apt_install(packages[1])
+    assert NEW in await debian.covey("--version")
+    for unit in UNITS:
+        assert await debian.main_pid(unit) not in (0, services[unit]), f"{unit} runs the new version"
+    await is_untouched(debian, before)
+
+
+async def test_restarting_any_service_or_the_systems_libvirt_leaves_the_guest_alone(debian: Installed) -> None:
+    before = await debian.instance("g1")
+    for unit in (*UNITS, "libvirtd"):
+        await debian.sh("systemctl", "restart", unit)
+        assert await debian.qemus() == {before["id"]: before["pid"]}, unit
+    await is_untouched(debian, before)
+
+
+async def test_what_is_killed_comes_back_and_the_guest_is_left_alone(debian: Installed) -> None:
+    before = await debian.instance("g1")
+    killed = {unit: await debian.main_pid(unit) for unit in UNITS}
+    await debian.sh("kill", "-KILL", *(str(pid) for pid in killed.values()))
+
+    async def are_back() -> bool:
+        return all([await debian.is_active(unit) and await debian.main_pid(unit) not in (0, killed[unit]) for unit in UNITS])
+
+    await eventually(are_back, within=WITHIN_S)
+    await is_untouched(debian, before)
+
+
+async def test_an_agent_that_hangs_is_started_again(debian: Installed) -> None:
+    """With a watchdog of seconds in place of the usual minute."""
+    before = await debian.instance("g1")
+    places = "/run/systemd/system/covey-agent.service.d"
+    await debian.sh("sh", "-c", f"mkdir -p {places} && printf '[Service]\\nWatchdogSec=8\\n' > {places}/soon.conf")
+    await debian.sh("systemctl", "daemon-reload")
+    await debian.sh("systemctl", "restart", "covey-agent")
+    hung = await debian.main_pid("covey-agent")
+    await debian.sh("kill", "-STOP", str(hung))
+
+    async def is_another() -> bool:
+        return await debian.main_pid("covey-agent") not in (0, hung)
+
+    await eventually(is_another, within=WITHIN_S)
+    await debian.sh("sh", "-c", f"rm -r {places} && systemctl daemon-reload && systemctl restart covey-agent")
+    await is_untouched(debian, before)
+
+
+async def test_the_sandboxes_are_as_tight_as_the_manual_says(debian: Installed) -> None:
+    """Lower is tighter; libvirtd's is that of every guest, too."""
+    most = {"covey-controller": 2.5, "covey-agent": 6.5, "covey-libvirtd": 9.5}
+    for unit, score in most.items():
+        told = await debian.sh("systemd-analyze", "security", "--no-pager", unit)
+        found = float(told.rpartition("Overall exposure level for")[2].split(":")[1].split()[0])
+        print(f"{unit}: {found}")
+        assert found <= score, told
+
+
+async def test_what_ran_runs_again_after_the_machine_was_rebooted(debian: Installed) -> None:
+    before = await debian.instance("g1")
+    counted = (await debian.beats(before["id"]))[-1]
+    await debian.machine.reboot()
+
+    async def is_back() -> bool:
+        g1 = await debian.instance("g1")
+        return bool(g1["state"] == "running" and g1["generation"] > before["generation"])
+
+    await eventually(is_back, within=WITHIN_S)
+    await debian.beats_on(before["id"])
+    assert (await debian.beats(before["id"]))[0] > counted, "it has the same disk"
+    after = await debian.instance("g1")
+    assert after["crashes"] == 0, "it was asked to shut down before the machine was"
+    assert "guests are asked to shut down" in await debian.sh("journalctl", "--boot=-1", "--no-pager", "--unit", "covey-guests")
+
+
+async def test_purging_removes_the_program_and_neither_disks_nor_records_nor_the_guest(debian: Installed) -> None:
+    before = await debian.instance("g1")
+    listing = (
+        "find",
+        "/var/lib/covey/pools",
+        "/var/lib/covey/images",
+        "/var/lib/covey/store",
+        "-name",
+        "*.qcow2",
+        "-o",
+        "-name",
+        "*.image",
+        "-o",
+        "-name",
+        "covey.db",
+    )
+    kept = sorted((await debian.sh(*listing)).split())
+    assert len(kept) >= 3
+    said = (done := await debian.machine.run(*PURGE, within=900)).text + done.stderr.decode()
+    assert done.status == 0, said
+    assert "stay in /var/lib/covey" in said
+    assert "1 virtual server" in said
+    assert sorted((await debian.sh(*listing)).split()) == kept
+    gone = "/usr/bin/covey /usr/lib/covey /etc/covey /lib/systemd/system/covey-agent.service"
+    assert (await debian.sh("sh", "-c", f"ls -d {gone} 2> /dev/null || true")) == ""
+    assert await debian.qemus() == {before["id"]: before["pid"]}
+    await debian.beats_on(before["id"])
+
+
+async def test_installed_again_it_goes_on_with_what_was_there(debian: Installed, packages: tuple[Path, Path]) -> None:
+    running = await debian.qemus()
+    await debian.apt_install(packages[1])
+    g1 = await debian.instance("g1")
+    assert running == {g1["id"]: g1["pid"]}
+    await is_untouched(debian, g1)
+
+
+async def is_untouched(debian: Installed, before: dict[str, object]) -> None:
+    """The guest has the process that it had, has not missed a beat, and Covey knows it."""
+
+    async def is_known() -> bool:
+        done = await debian.machine.run("covey", "instance", "list", "--columns", "state", "--no-header")
+        return done.text.strip() == "running"
+
+    await eventually(is_known, within=WITHIN_S)
+    g1 = await debian.instance("g1")
+    assert (g1["pid"], g1["generation"], g1["crashes"]) == (before["pid"], before["generation"], 0)
+    assert await debian.qemus() == {g1["id"]: before["pid"]}
+    await debian.beats_on(g1["id"])
