@@ -33,9 +33,9 @@ def attach(console: Console, name: str) -> int:
     if not os.isatty(typed):
         return _pipe(console, typed, output)
     print(f"console of {name}; escape: Ctrl-]", file=sys.stderr, flush=True)
-    with _ending_signals(), _raw(typed):
+    with _ending_signals() as signalled, _raw(typed):
         output.start()
-        _type(console, typed, output)
+        _type(console, typed, output, signalled)
     print(f"\r\nleft the console of {name}", file=sys.stderr)
     output.check()
     return 0
@@ -72,11 +72,11 @@ class _Output:
             os.close(self._end)
 
 
-def _type(console: Console, typed: int, output: _Output) -> None:
-    """Hand on what is typed until the escape key, or until the console ends."""
+def _type(console: Console, typed: int, output: _Output, signalled: int) -> None:
+    """Hand on what is typed until the escape key, or until the console ends, or until `signalled` can be read."""
     while True:
-        ready, _, _ = select.select([typed, output.ended], [], [])
-        if output.ended in ready:
+        ready, _, _ = select.select([typed, output.ended, signalled], [], [])
+        if output.ended in ready or signalled in ready:
             return
         data = os.read(typed, _PIECE)
         before, escape, _ = data.partition(ESCAPE)
@@ -114,15 +114,19 @@ class _Ended(BaseException):
 
 
 @contextmanager
-def _ending_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind instead of ending the process on the spot; it ends by them all the same, afterwards."""
+def _ending_signals() -> Iterator[int]:
+    """SIGTERM and SIGHUP unwind instead of ending the process on the spot; it ends by them all the same, afterwards. Yields a file
+    that can be read once one has come: a signal that comes just before a wait begins would not interrupt it."""
 
     def unwind(number: int, frame: FrameType | None) -> None:
         raise _Ended(number)
 
+    signalled, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
     before = {number: signal.signal(number, unwind) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
+        yield signalled
     except _Ended as ended:
         number = int(ended.args[0])
         signal.signal(number, signal.SIG_DFL)
@@ -130,3 +134,6 @@ def _ending_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(-1)
+        os.close(signalled)
+        os.close(wake)
