@@ -138,7 +138,10 @@ class SqliteStore:
         if not self._submitted:
             self._loop.call_soon(self._submit)  # at the end of this turn: all that it asks for, in one piece
         self._submitted.append(Request(tuple(compare), tuple(ops), size, future))
-        return await future
+        try:
+            return await future
+        finally:
+            del future  # a refusal holds this frame, and the frame would hold the refusal: whole views lived on in that circle
 
     def watch(self, prefix: str, from_revision: int) -> AsyncIterator[Batch]:
         check_prefix(prefix)
