@@ -41,14 +41,14 @@ async def test_a_running_guest_goes_on_in_the_volume_above(bench: Bench) -> None
         await bench.hypervisor.ensure_overlaid(second, attachments_of(bench, second.disks[0].volume))
     one = await found(bench, domain)
     assert (one.state, one.pid, one.disks) == ("running", pid, (second.disks[0].volume.id,))
-    await bench.hypervisor.ensure_stopped(domain.instance, 0)
+    await bench.hypervisor.ensure_stopped(domain.instance)
     await bench.hypervisor.ensure_running(domain.instance, 2)
     assert (await found(bench, domain)).disks == (second.disks[0].volume.id,)
 
 
 async def test_a_stopped_guest_is_at_rest_and_has_the_volume_above_from_its_start(bench: Bench) -> None:
     domain = await running(bench)
-    await bench.hypervisor.ensure_stopped(domain.instance, 0)
+    await bench.hypervisor.ensure_stopped(domain.instance)
     volume = bench.overlay(domain.disks[0].volume)
     second = replace(domain, disks=(DomainDisk(0, volume, domain.disks[0].identity),))
     assert await bench.hypervisor.ensure_overlaid(second, attachments_of(bench, volume))
@@ -74,7 +74,7 @@ async def test_the_topmost_layer_goes_down_into_the_one_below(bench: Bench) -> N
     one = await found(bench, first)
     assert (one.state, one.disks) == ("running", (base.id,))
     assert told
-    await bench.hypervisor.ensure_stopped(first.instance, 0)
+    await bench.hypervisor.ensure_stopped(first.instance)
     await bench.hypervisor.ensure_running(first.instance, 2)
     assert (await found(bench, first)).disks == (base.id,)
 
@@ -88,7 +88,7 @@ async def test_a_layer_in_the_middle_goes_down_while_the_guest_writes_above(benc
     bench.forget(middle)
     one = await found(bench, first)
     assert (one.state, one.disks) == ("running", (third.disks[0].volume.id,))
-    await bench.hypervisor.ensure_stopped(first.instance, 0)
+    await bench.hypervisor.ensure_stopped(first.instance)
     await bench.hypervisor.ensure_running(first.instance, 2)
     assert (await found(bench, first)).state == "running"
 
@@ -96,7 +96,7 @@ async def test_a_layer_in_the_middle_goes_down_while_the_guest_writes_above(benc
 async def test_nothing_is_merged_by_a_guest_that_does_not_run(bench: Bench) -> None:
     first, second = await frozen(bench, await running(bench))
     top, base = second.disks[0].volume, first.disks[0].volume
-    await bench.hypervisor.ensure_stopped(first.instance, 0)
+    await bench.hypervisor.ensure_stopped(first.instance)
     merged = await bench.hypervisor.ensure_merged(first, 0, top, base, attachments_of(bench, top, base), lambda done, total: None)
     assert not merged
     assert (await found(bench, first)).disks == (top.id,)

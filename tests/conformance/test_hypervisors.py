@@ -126,37 +126,25 @@ async def test_a_guest_that_needs_more_memory_than_there_is_has_no_space(bench: 
     assert (one.state, one.reason, one.generation) == ("stopped", "", 0)
 
 
-async def test_a_guest_that_hears_the_power_button_is_not_cut(bench: Bench) -> None:
-    domain = await running(bench)
-    assert await bench.hypervisor.ensure_stopped(domain.instance, GRACE_S) is False
-    one = await found(bench, domain)
-    assert (one.state, one.reason, one.generation, one.pid) == ("stopped", "covey", 1, 0)
-
-
 async def test_a_guest_that_does_not_hear_the_power_button_is_cut(bench: Bench) -> None:
     domain = await running(bench, obeys=False)
-    assert await bench.hypervisor.ensure_stopped(domain.instance, 0.6) is True
+    assert await bench.hypervisor.ensure_stopped(domain.instance) is True
     one = await found(bench, domain)
-    assert (one.state, one.reason) == ("stopped", "covey")
-
-
-async def test_no_time_to_stop_means_cut_at_once(bench: Bench) -> None:
-    domain = await running(bench)
-    assert await bench.hypervisor.ensure_stopped(domain.instance, 0) is True
+    assert (one.state, one.reason, one.generation, one.pid) == ("stopped", "covey", 1, 0)
 
 
 async def test_a_paused_guest_is_cut(bench: Bench) -> None:
     domain = await running(bench)
     await bench.pause(domain)
-    assert await bench.hypervisor.ensure_stopped(domain.instance, GRACE_S) is True
+    assert await bench.hypervisor.ensure_stopped(domain.instance) is True
     assert (await found(bench, domain)).state == "stopped"
 
 
 async def test_stopping_twice_is_stopping_once_and_what_is_absent_is_stopped(bench: Bench) -> None:
     domain = await running(bench)
-    await bench.hypervisor.ensure_stopped(domain.instance, 0)
-    assert await bench.hypervisor.ensure_stopped(domain.instance, GRACE_S) is False
-    assert await bench.hypervisor.ensure_stopped(str(uuid.uuid4()), GRACE_S) is False
+    await bench.hypervisor.ensure_stopped(domain.instance)
+    assert await bench.hypervisor.ensure_stopped(domain.instance) is False
+    assert await bench.hypervisor.ensure_stopped(str(uuid.uuid4())) is False
 
 
 async def test_a_guest_that_hears_the_power_button_stops_when_asked(bench: Bench) -> None:
@@ -164,7 +152,13 @@ async def test_a_guest_that_hears_the_power_button_stops_when_asked(bench: Bench
     assert await bench.hypervisor.ensure_asked_to_stop(domain.instance, GRACE_S) is True
     assert await bench.hypervisor.ensure_asked_to_stop(domain.instance, GRACE_S) is True
     one = await found(bench, domain)
-    assert (one.state, one.reason) == ("stopped", "covey")
+    assert (one.state, one.reason, one.generation, one.pid) == ("stopped", "covey", 1, 0)
+
+
+async def test_a_paused_guest_cannot_hear_and_is_not_waited_for(bench: Bench) -> None:
+    domain = await running(bench)
+    await bench.pause(domain)
+    assert await bench.hypervisor.ensure_asked_to_stop(domain.instance, GRACE_S) is False
 
 
 async def test_a_guest_that_was_asked_in_vain_runs_on_and_what_ends_it_later_is_told_as_it_was(bench: Bench) -> None:
@@ -179,7 +173,7 @@ async def test_a_guest_that_was_asked_in_vain_runs_on_and_what_ends_it_later_is_
 async def test_an_older_run_is_ended_for_a_newer_generation(bench: Bench) -> None:
     domain = await running(bench, 1)
     before = (await found(bench, domain)).pid
-    pid = await bench.hypervisor.ensure_generation(domain.instance, 2, GRACE_S)
+    pid = await bench.hypervisor.ensure_generation(domain.instance, 2)
     assert pid != before
     one = await found(bench, domain)
     assert (one.state, one.generation, one.pid) == ("running", 2, pid)
@@ -188,14 +182,14 @@ async def test_an_older_run_is_ended_for_a_newer_generation(bench: Bench) -> Non
 async def test_a_run_of_that_generation_or_a_later_one_is_left_alone(bench: Bench) -> None:
     domain = await running(bench, 3)
     pid = (await found(bench, domain)).pid
-    assert await bench.hypervisor.ensure_generation(domain.instance, 3, GRACE_S) == pid
-    assert await bench.hypervisor.ensure_generation(domain.instance, 2, GRACE_S) == pid
+    assert await bench.hypervisor.ensure_generation(domain.instance, 3) == pid
+    assert await bench.hypervisor.ensure_generation(domain.instance, 2) == pid
     assert (await found(bench, domain)).generation == 3
 
 
 async def test_a_stopped_guest_is_started_as_the_generation(bench: Bench) -> None:
     domain = await defined(bench)
-    await bench.hypervisor.ensure_generation(domain.instance, 4, 0)
+    await bench.hypervisor.ensure_generation(domain.instance, 4)
     assert (await found(bench, domain)).generation == 4
 
 
@@ -222,7 +216,7 @@ async def test_a_crashed_guest_can_be_started_and_stopped(bench: Bench) -> None:
     await bench.hypervisor.ensure_running(domain.instance, 2)
     await bench.ready(domain)
     assert (await found(bench, domain)).state == "running"
-    await bench.hypervisor.ensure_stopped(domain.instance, GRACE_S)
+    await bench.hypervisor.ensure_stopped(domain.instance)
     assert (await found(bench, domain)).reason == "covey"
 
 
@@ -230,13 +224,13 @@ async def test_stopping_a_crashed_guest_leaves_the_truth_of_its_end(bench: Bench
     domain = await running(bench)
     await bench.crash(domain)
     await eventually(lambda: is_in_state(bench, domain, "crashed"))
-    assert await bench.hypervisor.ensure_stopped(domain.instance, GRACE_S) is False
+    assert await bench.hypervisor.ensure_stopped(domain.instance) is False
     assert (await found(bench, domain)).reason == "crashed"
 
 
 async def test_nothing_of_an_absent_domain_is_left(bench: Bench) -> None:
     domain = await running(bench)
-    await bench.hypervisor.ensure_stopped(domain.instance, 0)
+    await bench.hypervisor.ensure_stopped(domain.instance)
     await bench.hypervisor.ensure_absent(domain.instance)
     await bench.hypervisor.ensure_absent(domain.instance)
     assert await bench.hypervisor.domains() == ()
@@ -248,7 +242,7 @@ async def test_a_domain_that_was_removed_and_defined_again_has_never_run(bench: 
     domain, attachments = bench.guest()
     await bench.hypervisor.ensure_defined(domain, attachments, "job-1")
     await bench.hypervisor.ensure_running(domain.instance, 5)
-    await bench.hypervisor.ensure_stopped(domain.instance, 0)
+    await bench.hypervisor.ensure_stopped(domain.instance)
     await bench.hypervisor.ensure_absent(domain.instance)
     await bench.hypervisor.ensure_defined(domain, attachments, "job-2")
     one = await found(bench, domain)
@@ -290,7 +284,7 @@ async def test_an_attached_disk_is_there_after_the_next_start(bench: Bench) -> N
     domain = await running(bench)
     volume, attachment = bench.volume()
     await bench.hypervisor.ensure_attached(domain.instance, DomainDisk(1, volume), attachment)
-    await bench.hypervisor.ensure_generation(domain.instance, 2, 0)
+    await bench.hypervisor.ensure_generation(domain.instance, 2)
     assert (await found(bench, domain)).disks == (domain.disks[0].volume.id, volume.id)
 
 
@@ -315,7 +309,7 @@ async def test_a_guest_that_does_not_let_go_of_a_disk_keeps_it(bench: Bench) -> 
         with pytest.raises(Refused):
             await bench.hypervisor.ensure_detached(domain.instance, 1, 0.5)
     assert (await found(bench, domain)).disks == (domain.disks[0].volume.id, volume.id)
-    await bench.hypervisor.ensure_stopped(domain.instance, 0)
+    await bench.hypervisor.ensure_stopped(domain.instance)
     await bench.hypervisor.ensure_detached(domain.instance, 1, 0.5)
     assert (await found(bench, domain)).disks == (domain.disks[0].volume.id,)
 
@@ -348,8 +342,8 @@ async def test_a_domain_that_covey_did_not_make_is_neither_seen_nor_touched(benc
     for attempt in (
         hypervisor.ensure_defined(domain, attachments, "job-1"),
         hypervisor.ensure_running(instance, 1),
-        hypervisor.ensure_generation(instance, 1, 0),
-        hypervisor.ensure_stopped(instance, 0),
+        hypervisor.ensure_generation(instance, 1),
+        hypervisor.ensure_stopped(instance),
         hypervisor.ensure_absent(instance),
         hypervisor.ensure_attached(instance, domain.disks[0], attachments[domain.disks[0].volume.id]),
         hypervisor.ensure_detached(instance, 0, 1),
@@ -396,7 +390,7 @@ async def test_a_daemon_that_is_gone_is_unavailable_and_a_daemon_that_is_back_is
     with pytest.raises(Unavailable):
         await bench.hypervisor.domains()
     with pytest.raises(Unavailable):
-        await bench.hypervisor.ensure_stopped(domain.instance, 0)
+        await bench.hypervisor.ensure_stopped(domain.instance)
     await bench.speak()
     await eventually(lambda: answers(bench))
     one = await found(bench, domain)
@@ -410,7 +404,7 @@ async def test_a_driver_started_anew_tells_the_same(bench: Bench) -> None:
     runs = await running(bench, 4)
     await bench.shut_down_from_within(ends_by_itself)
     await bench.crash(crashes)
-    await bench.hypervisor.ensure_stopped(stopped.instance, 0)
+    await bench.hypervisor.ensure_stopped(stopped.instance)
     await eventually(lambda: is_in_state(bench, ends_by_itself, "stopped"))
     await eventually(lambda: is_in_state(bench, crashes, "crashed"))
     told = await bench.hypervisor.domains()
@@ -464,7 +458,7 @@ async def test_a_running_guest_gets_cpus_up_to_its_maximum_and_the_rest_at_its_n
         live = await bench.hypervisor.ensure_redefined(wanted, attachments, "job-2")
         assert live == replace(shape_of(domain), cpus=3)
     assert (await found(bench, domain)).definition == digest(wanted)
-    await bench.hypervisor.ensure_generation(domain.instance, 2, 0)
+    await bench.hypervisor.ensure_generation(domain.instance, 2)
     assert (await found(bench, domain)).live == shape_of(wanted)
 
 

@@ -81,10 +81,10 @@ async def test_a_nic_is_behind_the_interface_that_its_instance_and_index_name(be
     await bench.hypervisor.ensure_nic_attached(domain.instance, second)
     assert await bench.hypervisor.taps(LAN) == (tap_of(domain.instance, 0),)
     assert await bench.hypervisor.taps(LAB) == (tap_of(domain.instance, 3),)
-    await bench.hypervisor.ensure_generation(domain.instance, 2, 0)
+    await bench.hypervisor.ensure_generation(domain.instance, 2)
     assert (await found(bench, domain)).nics == (NIC, second)
     assert await bench.hypervisor.taps(LAB) == (tap_of(domain.instance, 3),)
-    await bench.hypervisor.ensure_stopped(domain.instance, 0)
+    await bench.hypervisor.ensure_stopped(domain.instance)
     assert await bench.hypervisor.taps(LAB) == ()
 
 
@@ -99,7 +99,7 @@ async def test_a_nic_is_set_and_set_back(bench: Bench, runs: bool, changed: Doma
     if runs:
         await bench.hypervisor.ensure_nic_set(domain.instance, changed)
         assert await bench.hypervisor.taps(changed.bridge) == (tap_of(domain.instance, 0),)
-        await bench.hypervisor.ensure_generation(domain.instance, 2, 0)
+        await bench.hypervisor.ensure_generation(domain.instance, 2)
         assert (await found(bench, domain)).nics == (changed,)
 
 
@@ -131,7 +131,7 @@ async def test_a_guest_that_does_not_let_go_of_a_nic_keeps_it(bench: Bench) -> N
         with pytest.raises(Refused, match="did not let go of NIC 0"):
             await bench.hypervisor.ensure_nic_detached(domain.instance, 0, 0.5)
     assert (await found(bench, domain)).nics == (NIC,)
-    await bench.hypervisor.ensure_stopped(domain.instance, 0)
+    await bench.hypervisor.ensure_stopped(domain.instance)
     await bench.hypervisor.ensure_nic_detached(domain.instance, 0, 0.5)
     assert (await found(bench, domain)).nics == ()
 

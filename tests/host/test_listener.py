@@ -173,7 +173,7 @@ async def test_a_pretended_guest_reports_once_a_run() -> None:
     follow()
     follow()
     assert len(reports) == 1
-    await hypervisor.ensure_generation(INSTANCE, 2, 0)
+    await hypervisor.ensure_generation(INSTANCE, 2)
     follow()
     assert [instance for instance, _ in reports] == [INSTANCE, INSTANCE]
     assert reports[0][1].boot != reports[1][1].boot

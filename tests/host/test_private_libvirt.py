@@ -124,7 +124,7 @@ async def test_guests_live_on_while_the_daemon_is_gone_and_are_found_again(bench
     await eventually(lambda: len(bench.printed(domain)) > len(ticks))
     await with_daemon_again(bench)
     assert await found(bench, domain) == before
-    assert await bench.hypervisor.ensure_stopped(domain.instance, 20) is False
+    assert await bench.hypervisor.ensure_asked_to_stop(domain.instance, 20) is True
     assert (await found(bench, domain)).reason == "covey"
 
 
@@ -155,7 +155,7 @@ async def test_a_guest_ended_by_a_signal_from_the_host_did_not_shut_itself_down(
 
 async def test_after_a_power_loss_what_ran_is_crashed_and_what_was_stopped_is_stopped(bench: LibvirtBench) -> None:
     ran, stopped, by_itself = await running(bench, 2), await running(bench, 3), await running(bench, 4, ends=True)
-    await bench.hypervisor.ensure_stopped(stopped.instance, 0)
+    await bench.hypervisor.ensure_stopped(stopped.instance)
     await eventually(lambda: in_state(bench, by_itself, "stopped"))
     pid = (await found(bench, ran)).pid
     os.kill(find_private_libvirtd(bench.directory), signal.SIGKILL)
@@ -187,7 +187,7 @@ async def test_an_end_that_no_agent_saw_is_told_right_after_the_daemon_was_start
 
 async def test_an_agent_killed_before_its_order_to_start_has_started_nothing(bench: LibvirtBench) -> None:
     domain = await running(bench)
-    await bench.hypervisor.ensure_stopped(domain.instance, 0)
+    await bench.hypervisor.ensure_stopped(domain.instance)
     kept = bench.directory / "instances" / domain.instance / "run.json"
     write_run(kept, read_run(kept).about_to_start(2))
     one = await found(bench, domain)
@@ -249,7 +249,7 @@ async def test_a_guest_with_a_nic_a_cd_and_a_seed_runs_in_a_network_namespace(na
             await ensure_private_libvirtd(bench.directory)
     finally:
         for one in await bench.hypervisor.domains():
-            await bench.hypervisor.ensure_stopped(one.instance, 0)
+            await bench.hypervisor.ensure_stopped(one.instance)
         await stop_private_libvirtd(bench.directory)
         await bench.close()
 

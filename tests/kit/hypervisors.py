@@ -156,7 +156,7 @@ class LibvirtBench:
             await driver.close()  # two drivers on one directory are one too many to end a guest
         last = await self.another()
         for domain in await last.domains():
-            await last.ensure_stopped(domain.instance, 0)
+            await last.ensure_stopped(domain.instance)
             await last.ensure_absent(domain.instance)
         await last.close()
         await stop_private_libvirtd(self.directory)

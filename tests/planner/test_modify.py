@@ -12,7 +12,7 @@ from covey.model.plan import Plan
 from covey.model.record import Record
 from covey.model.requests.instance import ModifyInstance, RebootInstance
 from covey.model.shape import shape_of
-from covey.model.steps.instance import EnsureDefined, EnsureGeneration, EnsureRedefined
+from covey.model.steps.instance import EnsureAskedToStop, EnsureDefined, EnsureGeneration, EnsureRedefined
 from covey.model.view import ClusterView
 from covey.planner import plan
 from tests.kit.builders import GIB, a_cluster, an_instance, an_observed, asked
@@ -70,7 +70,7 @@ def test_taking_it_back_restores_record_and_definition() -> None:
 
 def test_a_reboot_is_planned_only_when_asked_and_only_when_something_waits() -> None:
     made = modified(running(), memory=2 * GIB, restart=True)
-    assert [type(step) for step in made.steps] == [EnsureRedefined, EnsureGeneration]
+    assert [type(step) for step in made.steps] == [EnsureRedefined, EnsureAskedToStop, EnsureGeneration]
     hot = modified(running(an_instance(max_memory=8 * GIB)), memory=2 * GIB, restart=True)
     assert [type(step) for step in hot.steps] == [EnsureRedefined]
 
@@ -78,7 +78,7 @@ def test_a_reboot_is_planned_only_when_asked_and_only_when_something_waits() -> 
 def test_what_waits_already_can_be_had_by_asking_for_a_reboot_alone() -> None:
     view = running(an_instance(), memory=2 * GIB)
     made = modified(view, restart=True)
-    assert [type(step) for step in made.steps] == [EnsureRedefined, EnsureGeneration]
+    assert [type(step) for step in made.steps] == [EnsureRedefined, EnsureAskedToStop, EnsureGeneration]
     assert modified(running(), restart=True).steps == ()
 
 

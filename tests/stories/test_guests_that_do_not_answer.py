@@ -65,6 +65,26 @@ async def test_a_waiting_job_can_be_cancelled(covey: CoveyUp) -> None:
     await covey.fail(f"job cancel {job}", says=[job])
 
 
+async def test_a_reboot_is_cancelled_while_the_guest_is_asked_and_its_run_goes_on(covey: CoveyUp) -> None:
+    await covey.add_image("ear", obeys=False)
+    await covey.do("instance add deaf --image ear --memory 16M")
+    before = await covey.instance("deaf")
+    job = (await covey.do("instance reboot deaf --timeout 10m --no-wait")).strip()
+
+    async def is_asked() -> bool:
+        steps = (await covey.json(f"job info {job}"))["steps"]
+        return bool([step for step in steps if "asked to shut down" in step["title"] and step["state"] == "running"])
+
+    await eventually(is_asked)
+    await covey.do(f"job cancel {job}")
+    await covey.ask(f"job watch {job}")
+    assert (await covey.json(f"job info {job}"))["state"] == "cancelled"
+    after = await covey.instance("deaf")
+    assert (after["generation"], after["state"]) == (before["generation"], "running")
+    await covey.goes_on("deaf")
+    assert await covey.findings() == []
+
+
 @pytest.mark.slow  # libvirt's own probes take most of a minute to find out
 async def test_a_libvirt_that_hangs_is_named_and_no_guest_pays_for_it(covey: CoveyUp) -> None:
     await covey.do("instance add patient --image tick --memory 16M")

@@ -53,7 +53,7 @@ async def take_back_run(host: Host, instance: str, generation: int) -> None:
     """End the run that began as `generation`, and no other."""
     found = await host.hypervisor.domain(instance)
     if found and found.generation == generation:
-        await host.hypervisor.ensure_stopped(instance, 0.0)
+        await host.hypervisor.ensure_stopped(instance)
 
 
 async def ensure_nic_detached(host: Host, instance: str, nic: int, timeout_s: float) -> None:

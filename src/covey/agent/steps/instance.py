@@ -59,7 +59,7 @@ async def undo_running(work: Work, step: EnsureRunning) -> None:
 
 @carries_out(EnsureGeneration)
 async def ensure_generation(work: Work, step: EnsureGeneration) -> Result:
-    return {"pid": await work.host.hypervisor.ensure_generation(step.instance, step.generation, step.graceful_s)}
+    return {"pid": await work.host.hypervisor.ensure_generation(step.instance, step.generation)}
 
 
 @carries_out(EnsureAskedToStop)
@@ -75,7 +75,7 @@ async def undo_asked_to_stop(work: Work, step: EnsureAskedToStop) -> None:
 
 @carries_out(EnsureStopped)
 async def ensure_stopped(work: Work, step: EnsureStopped) -> Result:
-    return {"cut": await work.host.hypervisor.ensure_stopped(step.instance, 0.0)}
+    return {"cut": await work.host.hypervisor.ensure_stopped(step.instance)}
 
 
 @carries_out(EnsureInstanceAbsent)

@@ -182,16 +182,16 @@ class LibvirtHypervisor:
         async with self._lock(instance):
             return await self._run(instance, generation)
 
-    async def ensure_generation(self, instance: str, generation: int, graceful_s: float) -> int:
+    async def ensure_generation(self, instance: str, generation: int) -> int:
         async with self._lock(instance):
             seen = await self._look(instance)
             if seen and seen.active and seen.generation < generation:
-                await self._stop(instance, graceful_s)
+                await self._cut(instance)
             return await self._run(instance, generation)
 
-    async def ensure_stopped(self, instance: str, graceful_s: float) -> bool:
+    async def ensure_stopped(self, instance: str) -> bool:
         async with self._lock(instance):
-            return await self._stop(instance, graceful_s)
+            return await self._cut(instance)
 
     async def ensure_asked_to_stop(self, instance: str, graceful_s: float) -> bool:
         async with self._lock(instance):
@@ -228,7 +228,7 @@ class LibvirtHypervisor:
         await self._write_run(instance, before.seen_running(generation))
         return sighting.read_pid(self._libvirt.runtime, instance)
 
-    async def _stop(self, instance: str, graceful_s: float) -> bool:
+    async def _cut(self, instance: str) -> bool:
         """See ensure_stopped."""
         seen = await self._look(instance)
         if seen is None:
@@ -237,12 +237,9 @@ class LibvirtHypervisor:
             await self._write_run(instance, seen.told)
             return False
         await self._write_run(instance, seen.told.about_to_stop())
-        # A paused guest would hear the button only after it is resumed: there is nothing to wait for.
-        cut = seen.paused or not await self._until(instance, graceful_s, _ended, orders.press_button)
-        if cut:
-            await self._order(instance, orders.cut, CUT_LIMIT_S)
+        await self._order(instance, orders.cut, CUT_LIMIT_S)
         await self._write_run(instance, seen.told.ended(runs.COVEY))
-        return cut
+        return True
 
     async def _until(
         self,

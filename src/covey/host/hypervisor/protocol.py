@@ -49,13 +49,12 @@ class Hypervisor(Protocol):
         Raises NotFound when not defined, NoSpace when the host has no memory for it, StepFailed with QEMU's words."""
         ...
 
-    async def ensure_generation(self, instance: str, generation: int, graceful_s: float) -> int:
-        """The domain runs and its run was started as `generation` or later: an older run is ended first as by `ensure_stopped`."""
+    async def ensure_generation(self, instance: str, generation: int) -> int:
+        """The domain runs and its run was started as `generation` or later: an older run is cut first."""
         ...
 
-    async def ensure_stopped(self, instance: str, graceful_s: float) -> bool:
-        """The domain does not run: asked over ACPI first and given `graceful_s` seconds (0: at once), then cut. Returns whether it
-        had to be cut. Absent counts as stopped."""
+    async def ensure_stopped(self, instance: str) -> bool:
+        """The domain does not run: it is cut if it did, and then True is returned. Absent counts as stopped."""
         ...
 
     async def ensure_asked_to_stop(self, instance: str, graceful_s: float) -> bool:

@@ -81,11 +81,9 @@ class EnsureRunning(StepOnInstance, kind="running@1", role=UNDOABLE):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnsureGeneration(StepOnInstance, kind="generation@1", role=FORWARD):
-    """The domain runs, and its run began as the start `generation` or later; an older run is ended first, asked over ACPI for
-    `graceful_s` seconds and then cut. Returns `pid`."""
+    """The domain runs, and its run began as the start `generation` or later; an older run is cut first. Returns `pid`."""
 
     generation: int
-    graceful_s: float
 
     @property
     def title(self) -> str:

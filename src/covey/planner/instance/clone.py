@@ -14,13 +14,13 @@ from covey.model.requests.clone import CloneInstance
 from covey.model.requests.instance import NicWish
 from covey.model.step import Step
 from covey.model.steps.disk import EnsureCopy
-from covey.model.steps.instance import EnsureGeneration, EnsureRunning
+from covey.model.steps.instance import EnsureRunning
 from covey.model.steps.snapshot import EnsureFrozen
 from covey.model.view import ClusterView
 from covey.placement.choose import Room, check_memory, check_room
 from covey.planner.drawing import draw_uuid
 from covey.planner.instance.add import new_nic
-from covey.planner.instance.parts import check_settled, domain_of, presence, started, uses_of
+from covey.planner.instance.parts import check_settled, domain_of, presence, running_anew, started, uses_of
 from covey.planner.layers import Tree, freeze, overlays
 from covey.planner.registry import plans
 
@@ -171,7 +171,7 @@ def _copies(view: ClusterView, new: Instance, point: _Point) -> tuple[tuple[Step
 def _start(new: Instance, point: _Point) -> tuple[Step, ...]:
     """After the source was frozen there is no way back."""
     if point.frozen:
-        return (EnsureGeneration(node=new.node, instance=new.id, generation=new.generation, graceful_s=0.0),)
+        return running_anew(new)
     return (EnsureRunning(node=new.node, instance=new.id, generation=new.generation),)
 
 

@@ -13,7 +13,7 @@ from covey.model.requests.instance import (
     StartInstance,
     StopInstance,
 )
-from covey.model.steps.instance import EnsureDefined, EnsureGeneration
+from covey.model.steps.instance import EnsureDefined
 from covey.model.view import ClusterView
 from covey.placement.choose import check_memory
 from covey.planner.instance.parts import (
@@ -25,6 +25,7 @@ from covey.planner.instance.parts import (
     presence,
     ready_iso,
     running,
+    running_anew,
     started,
     stopping,
     uses_of,
@@ -143,10 +144,11 @@ def _run_anew(view: ClusterView, instance: Instance, graceful_s: float, summary:
         summary,
         (
             *presence(view, after),  # what waited for the next start
-            EnsureGeneration(node=after.node, instance=after.id, generation=after.generation, graceful_s=graceful_s),
+            *running_anew(after, graceful_s),
         ),
         uses_of(after),
         begin=(put(after),),
+        undone=(put(instance),),
         awaits=await_ready(view, after) if wait_ready else None,
         repair=f"covey instance start {instance.name}",
     )

@@ -9,7 +9,7 @@ from covey.model.plan import Plan, change, nothing, put
 from covey.model.requests.instance import ModifyInstance
 from covey.model.shape import Pending, Shape, at_once, pending, shape_of
 from covey.model.step import Step
-from covey.model.steps.instance import EnsureGeneration, EnsureRedefined
+from covey.model.steps.instance import EnsureRedefined
 from covey.model.view import ClusterView
 from covey.placement.choose import check_memory
 from covey.planner.filters import filtering, resolve_firewalls
@@ -21,6 +21,7 @@ from covey.planner.instance.parts import (
     domain_of,
     graceful_sentence,
     ready_iso,
+    running_anew,
     started,
     uses_of,
 )
@@ -114,7 +115,7 @@ def _restarting(
     record = started(view, after, "")
     steps: tuple[Step, ...] = (
         *first,
-        EnsureGeneration(node=record.node, instance=record.id, generation=record.generation, graceful_s=graceful_s),
+        *running_anew(record, graceful_s),
     )
     what = f"change {_named(changed)} of {instance}" if changed else f"apply what waits for the next start of {instance}"
     return Plan(

@@ -18,7 +18,14 @@ from covey.model.plan import Await, Uses, Write, change
 from covey.model.record import SECRETS
 from covey.model.seed import Seed, SeedNic
 from covey.model.step import ResultOf, Step
-from covey.model.steps.instance import EnsureAskedToStop, EnsureDefined, EnsureRunning, EnsureSeed, EnsureStopped
+from covey.model.steps.instance import (
+    EnsureAskedToStop,
+    EnsureDefined,
+    EnsureGeneration,
+    EnsureRunning,
+    EnsureSeed,
+    EnsureStopped,
+)
 from covey.model.view import ClusterView
 from covey.planner.filters import filtering, firewalls_of
 from covey.planner.network.laying import routing
@@ -218,8 +225,17 @@ def ready_image(view: ClusterView, name: str, label: object) -> Image:
 
 def stopping(instance: Instance, graceful_s: float) -> tuple[Step, ...]:
     """Asked first, which can still be cancelled; then cut."""
-    asked = EnsureAskedToStop(node=instance.node, instance=instance.id, graceful_s=graceful_s)
-    return (*((asked,) if graceful_s else ()), EnsureStopped(node=instance.node, instance=instance.id))
+    return (*_asking(instance, graceful_s), EnsureStopped(node=instance.node, instance=instance.id))
+
+
+def running_anew(instance: Instance, graceful_s: float = 0.0) -> tuple[Step, ...]:
+    """The run before it is asked to end, which can still be cancelled; then it is cut, and the new one begins."""
+    anew = EnsureGeneration(node=instance.node, instance=instance.id, generation=instance.generation)
+    return (*_asking(instance, graceful_s), anew)
+
+
+def _asking(instance: Instance, graceful_s: float) -> tuple[Step, ...]:
+    return (EnsureAskedToStop(node=instance.node, instance=instance.id, graceful_s=graceful_s),) if graceful_s else ()
 
 
 def graceful_sentence(graceful_s: float) -> str:

@@ -13,7 +13,7 @@ from covey.model.removed import Removed
 from covey.model.requests.instance import ReinstallInstance
 from covey.model.step import ResultOf, Step
 from covey.model.steps.disk import EnsureVolume, EnsureVolumeAbsent, EnsureVolumesFound
-from covey.model.steps.instance import EnsureGeneration, EnsureRedefined, EnsureSeed, EnsureStopped
+from covey.model.steps.instance import EnsureRedefined, EnsureSeed, EnsureStopped
 from covey.model.view import ClusterView
 from covey.placement.choose import Room, check_room
 from covey.planner.drawing import draw_uuid
@@ -24,6 +24,7 @@ from covey.planner.instance.parts import (
     check_unprotected,
     domain_of,
     ready_image,
+    running_anew,
     seed_of,
     started,
     uses_of,
@@ -105,7 +106,7 @@ def _steps(view: ClusterView, before: Instance, after: Instance, disk: Disk, run
     )
     if not runs:
         return steps
-    return (*steps, EnsureGeneration(node=after.node, instance=after.id, generation=after.generation, graceful_s=0.0))
+    return (*steps, *running_anew(after))
 
 
 def _first_disk(instance: Instance) -> Disk:
