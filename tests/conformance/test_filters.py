@@ -26,26 +26,24 @@ from covey.model.filter import Filter, Rule, digest_of_filters, digest_of_rules
 from tests.kit.frames import (
     ACK,
     FIN,
+    FRAGMENT,
     ICMP,
     ICMP6,
-    LLDP,
     NA,
-    NS,
-    RA,
     SYN,
     TCP,
     UDP,
     arp,
-    ether,
+    fragments,
     icmp6,
     ip4,
     ip6,
     tcp,
     udp,
     untagged,
-    vlan,
     wire,
 )
+from tests.kit.pretence import Station, in_pieces, proper, spoofed
 
 WEB, DB = "5f3c1f0e-0000-4000-8000-000000000001", "5f3c1f0e-0000-4000-8000-000000000002"
 OPEN, SHUT = "5f3c1f0e-0000-4000-8000-00000000000a", "5f3c1f0e-0000-4000-8000-00000000000b"
@@ -224,39 +222,14 @@ async def test_nothing_gets_into_a_rule_that_is_not_what_it_should_be(site: Site
 
 
 # --- what gets through ------------------------------------------------------------------------------------------------------------------
-SOLICITED = "ff02::1:ff00:12"
-SPOOFED: dict[str, bytes] = {
-    "another MAC address": ip4(OTHER_MAC, WEB_IP, DB_IP, UDP, udp(1000, 2000)),
-    "another IPv4 address": ip4(WEB_MAC, "10.77.0.13", DB_IP, UDP, udp(1000, 2000)),
-    "the gateway's IPv4 address": ip4(WEB_MAC, GATEWAY, DB_IP, UDP, udp(1000, 2000)),
-    "no IPv4 address, other than for DHCP": ip4(WEB_MAC, "0.0.0.0", DB_IP, UDP, udp(1000, 2000)),
-    "an ARP answer for another's address": arp(WEB_MAC, WEB_MAC, GATEWAY, DB_IP, answer=True),
-    "an ARP answer with another's MAC address": arp(WEB_MAC, OTHER_MAC, WEB_IP, DB_IP, answer=True),
-    "a gratuitous ARP for another's address": arp(WEB_MAC, WEB_MAC, DB_IP, DB_IP),
-    "another IPv6 address": ip6(WEB_MAC, "fd77::13", DB_IP6, UDP, udp(1000, 2000)),
-    "no IPv6 address, other than for discovery": ip6(WEB_MAC, "::", DB_IP6, UDP, udp(1000, 2000)),
-    "a neighbour's advertisement of another's address": ip6(WEB_MAC, WEB_IP6, "ff02::1", ICMP6, icmp6(NA, DB_IP6, WEB_IP6)),
-    "a claim of another's address before it is used": ip6(WEB_MAC, "::", SOLICITED, ICMP6, icmp6(NS, DB_IP6, "::", SOLICITED)),
-    "a router's advertisement": ip6(WEB_MAC, "fe80::1", "ff02::1", ICMP6, icmp6(RA, "::", "fe80::1")),
-    "a DHCP server's answer": ip4(WEB_MAC, WEB_IP, "255.255.255.255", UDP, udp(67, 68)),
-    "a DHCPv6 server's answer": ip6(WEB_MAC, WEB_IP6, DB_IP6, UDP, udp(547, 546)),
-    "a frame with a VLAN tag": vlan(ip4(WEB_MAC, WEB_IP, DB_IP, UDP, udp(1000, 2000))),
-    "a spoofed frame hidden behind a VLAN tag": vlan(ip4(WEB_MAC, GATEWAY, DB_IP, UDP, udp(1000, 2000))),
-    "a protocol that is neither IP nor ARP": ether(WEB_MAC, LLDP, b"x"),
-}
-PROPER: dict[str, bytes] = {
-    "its own IPv4 address": ip4(WEB_MAC, WEB_IP, DB_IP, UDP, udp(1000, 2000)),
-    "its own IPv6 address": ip6(WEB_MAC, WEB_IP6, DB_IP6, UDP, udp(1000, 2000)),
-    "a link-local address": ip6(WEB_MAC, "fe80::c0ff:7eff:fe00:11", "ff02::1", UDP, udp(1000, 2000)),
-    "an ARP request": arp(WEB_MAC, WEB_MAC, WEB_IP, DB_IP),
-    "an ARP probe": arp(WEB_MAC, WEB_MAC, "0.0.0.0", WEB_IP),
-    "an ARP answer": arp(WEB_MAC, WEB_MAC, WEB_IP, DB_IP, answer=True),
-    "a DHCP client's question": ip4(WEB_MAC, "0.0.0.0", "255.255.255.255", UDP, udp(68, 67)),
-    "a question for a neighbour": ip6(WEB_MAC, WEB_IP6, SOLICITED, ICMP6, icmp6(NS, DB_IP6, WEB_IP6, SOLICITED)),
-    "its own advertisement": ip6(WEB_MAC, WEB_IP6, "ff02::1", ICMP6, icmp6(NA, WEB_IP6, WEB_IP6)),
-    "its own link-local advertisement": ip6(WEB_MAC, "fe80::7", "ff02::1", ICMP6, icmp6(NA, "fe80::7", "fe80::7")),
-    "a claim of its own address": ip6(WEB_MAC, "::", "ff02::1:ff00:11", ICMP6, icmp6(NS, WEB_IP6, "::", "ff02::1:ff00:11")),
-}
+SPOOFED = spoofed(
+    Station(WEB_MAC, WEB_IP, WEB_IP6),
+    Station(DB_MAC, DB_IP, DB_IP6),
+    Station("02:c0:7e:00:00:01", GATEWAY, GATEWAY6),
+    Station(OTHER_MAC, "10.77.0.13", "fd77::13"),
+)
+IN_PIECES = in_pieces(Station(WEB_MAC, WEB_IP, WEB_IP6), Station(DB_MAC, DB_IP, DB_IP6))
+PROPER = proper(Station(WEB_MAC, WEB_IP, WEB_IP6), Station(DB_MAC, DB_IP, DB_IP6))
 
 
 @pytest.mark.real
@@ -271,6 +244,16 @@ async def test_a_guest_sends_as_itself_and_as_nobody_else(real: RealSite) -> Non
     assert real.passes(SPOOFED["another MAC address"])
     await real.another().ensure_intact()
     assert [what for what, frame in SPOOFED.items() if real.passes(frame)] == []
+
+
+@pytest.mark.real
+async def test_no_message_hides_in_the_second_of_two_fragments(real: RealSite) -> None:
+    for first, _ in IN_PIECES.values():
+        assert real.passes(first), "without a filter everything passes, or this proves nothing"
+    await real.filters.ensure_filtered(WEB, (OF_WEB,), "job-1")
+    assert [what for what, (first, _) in IN_PIECES.items() if real.passes(first)] == []
+    for datagram in fragments(UDP, udp(1000, 2000, bytes(16)), 16):
+        assert real.passes(ip6(WEB_MAC, WEB_IP6, DB_IP6, FRAGMENT, datagram)), "others may come in pieces"
 
 
 @pytest.mark.real

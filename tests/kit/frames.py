@@ -12,9 +12,10 @@ from pyroute2.netns import setns
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 ARP, IP4, IP6, VLAN, LLDP = 0x0806, 0x0800, 0x86DD, 0x8100, 0x88CC
-ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
+ICMP, TCP, UDP, FRAGMENT, ICMP6, OPTIONS = 1, 6, 17, 44, 58, 60
 SYN, ACK, FIN = 2, 16, 1
-RA, NS, NA = 134, 135, 136
+RA, NS, NA, REDIRECT = 134, 135, 136, 137
+OVERRIDE = 1 << 29  # of a neighbour's advertisement
 
 
 def wire(netns: str, interface: str = "eth0") -> socket.socket:
@@ -61,11 +62,34 @@ def tcp(port: int, to: int, flags: int = SYN) -> bytes:
     return struct.pack("!HHIIBBHHH", port, to, 1, 1, 5 << 4, flags, 1000, 0, 0)
 
 
-def icmp6(type: int, target: str = "::", sender: str = "::", receiver: str = "ff02::1") -> bytes:
-    """A message of neighbour discovery with its checksum."""
-    body = struct.pack("!BBHI", type, 0, 0, 0) + ip(target)
+def icmp6(type: int, target: str = "::", sender: str = "::", receiver: str = "ff02::1", owner: str = "") -> bytes:
+    """A message of neighbour discovery about `target`; with `owner`, one that gives it this MAC address, whatever was known before."""
+    flags, option = (OVERRIDE, b"\2\1" + mac(owner)) if owner else (0, b"")
+    return _icmp6(type, struct.pack("!I", flags) + ip(target) + option, sender, receiver)
+
+
+def router_advertisement(sender: str, source: str) -> bytes:
+    """To all: "I am a router, for half an hour", with the sender's own MAC address. Linux believes it, unless told not to."""
+    head = struct.pack("!BBHII", 64, 0, 1800, 0, 0)
+    return _icmp6(RA, head + b"\1\1" + mac(source), sender, "ff02::1")
+
+
+def _icmp6(type: int, rest: bytes, sender: str, receiver: str) -> bytes:
+    body = struct.pack("!BBH", type, 0, 0) + rest
     pseudo = ip(sender) + ip(receiver) + struct.pack("!II", len(body), ICMP6)
     return body[:2] + struct.pack("!H", checksum(pseudo + body)) + body[4:]
+
+
+def options(next: int) -> bytes:
+    """A header for the receiver's eyes that says nothing, in front of a `next` one."""
+    return struct.pack("!BBBBI", next, 0, 1, 4, 0)
+
+
+def fragments(next: int, whole: bytes, first: int) -> tuple[bytes, bytes]:
+    """What follows two IPv6 headers that share `whole`, of which the first has `first` bytes: a multiple of 8."""
+    parts = ((0, 1, whole[:first]), (first, 0, whole[first:]))
+    head, tail = (struct.pack("!BBHI", next, 0, offset | more, 7) + part for offset, more, part in parts)
+    return head, tail
 
 
 def vlan(frame: bytes, tag: int = 5) -> bytes:

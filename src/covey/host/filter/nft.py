@@ -146,6 +146,7 @@ def _guarding(one: Filter) -> list[str]:
         "ether type != { ip, arp, ip6 } drop",
         "udp sport { 67, 547 } drop",
         "icmpv6 type { nd-router-advert, nd-redirect } drop",
+        *_HIDING,
         f"arp saddr ether != {one.mac} drop",
         f"ip saddr {UNSPECIFIED} udp sport 68 udp dport 67 accept",
         "ip6 saddr :: meta l4proto != ipv6-icmp drop",
@@ -164,6 +165,14 @@ def _guarding(one: Filter) -> list[str]:
             rules += [f"ip6 saddr {gateway} drop", *(f"{claim} {_target('==', gateway)} drop" for claim in _CLAIMS)]
     return rules
 
+
+# Of a packet in pieces, no rule sees more than is in the first one, and the kernel may put it together behind our back before it goes on
+# (br_netfilter, on machines with containers). So its first piece must say what it is (RFC 7112), and no neighbour discovery comes in
+# pieces (RFC 6980).
+_HIDING = (
+    "frag nexthdr { hopopt, ipv6-route, ipv6-frag, ipv6-opts } drop",
+    "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } exthdr frag exists drop",
+)
 
 # By these a guest says that an address is its own: by an advertisement, and by asking, without an address yet, whether anybody has it.
 _CLAIMS = ("icmpv6 type nd-neighbor-advert", "icmpv6 type nd-neighbor-solicit ip6 saddr ::")
