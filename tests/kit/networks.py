@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from covey.host.network.bridge import HostNetworks
 from covey.host.network.fake import FakeNetworks
@@ -100,6 +100,15 @@ def within(netns: str, *argv: str) -> str:
     """What a command prints inside a network namespace."""
     argv = ("nsenter", f"--net=/run/netns/{netns}", *argv)
     return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=20).stdout
+
+
+def network_of(told: dict[str, Any]) -> Network:
+    """The record behind what `covey network info --json` told, as far as a guest can see it."""
+    nothing = ("", "")
+    return Network(
+        told["id"], told["name"], told["bridge"], told["subnet"], told["gateway"], nothing, told["nat"], (), 0.0,
+        told["subnet6"], told["gateway6"], nothing, told["nat6"], False, told["type"] == "isolated", told["uplink"],
+    )  # fmt: skip
 
 
 class Site(Protocol):
@@ -223,11 +232,12 @@ def a_real_site() -> Iterator[RealSite]:
 ANSWER = """
 import socket, sys
 family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
-server = socket.create_server((sys.argv[1], 7777), family=family)
-server.settimeout(15)
+server = socket.create_server((sys.argv[1], int(sys.argv[2])), family=family)
 print("ready", flush=True)
-connection, peer = server.accept()
-connection.sendall(peer[0].encode())
+while True:
+    connection, peer = server.accept()
+    connection.sendall(peer[0].encode())
+    connection.close()
 """
 ASK = """
 import socket, sys
@@ -238,13 +248,25 @@ except OSError as error:
 """
 
 
+@contextmanager
+def answering(netns: str, address: str, port: int = 7777) -> Iterator[None]:
+    """In the namespace, somebody listens there and tells each caller from which address he comes."""
+    argv = ("nsenter", f"--net=/run/netns/{netns}", sys.executable, "-c", ANSWER, address, str(port))
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            yield
+        finally:
+            process.kill()
+
+
+def answer_to(asker: str, address: str, port: int = 7777, patience_s: float = 5) -> str:
+    """What a caller in the namespace `asker` is told there, or the name of the error that he gets."""
+    return within(asker, sys.executable, "-c", ASK, address, str(patience_s), str(port)).strip()
+
+
 def seen_from(asker: str, server: str, address: str, patience_s: float = 5, by: str = "", port: int = 7777) -> str:
     """The address from which `server`, listening on port 7777 of `address`, sees a connection of `asker` come (who asks for `port` of
     `by`, if that is another address), or the name of the error that `asker` got."""
-    argv = ("nsenter", f"--net=/run/netns/{server}", sys.executable, "-c", ANSWER, address)
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as answering:
-        try:
-            assert answering.stdout is not None and answering.stdout.readline() == "ready\n"
-            return within(asker, sys.executable, "-c", ASK, by or address, str(patience_s), str(port)).strip()
-        finally:
-            answering.kill()
+    with answering(server, address):
+        return answer_to(asker, by or address, port, patience_s)

@@ -10,11 +10,9 @@ import pytest
 import pytest_asyncio
 
 from tests.kit.covey_up import DONE, CoveyUp, a_covey
-from tests.kit.eventually import eventually
-from tests.kit.linux_guest import ensure_linux_guest
+from tests.kit.shell import Shell, add_micro
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
-BOOTS_WITHIN_S = 240.0
 SECONDS = 15.0  # within which a guest without an agent is refused
 
 
@@ -39,13 +37,9 @@ async def test_a_guest_without_an_agent_is_refused_within_seconds_and_its_screen
 
 @pytest.mark.timeout(400)  # the guest boots by emulation
 async def test_a_guest_is_looked_into_and_commanded(covey: CoveyUp) -> None:
-    await covey.do(f"image add micro --source {await ensure_linux_guest()}")
+    await add_micro(covey)
     await covey.do("instance add web1 --iso micro --memory 160M")
-
-    async def answers() -> bool:
-        return (await covey.ask("instance exec web1 -- true")).status == DONE
-
-    await eventually(answers, within=BOOTS_WITHIN_S)
+    await Shell(covey, "web1").is_up()
     told = await covey.do("instance info web1")
     assert "Micro Linux" in told
     assert "eth0" in told

@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from covey.model.network import Network
 from tests.kit.covey_up import CoveyUp, a_covey
-from tests.kit.networks import RealSite, ip, seen_from
+from tests.kit.networks import RealSite, ip, network_of, seen_from
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 MACHINE, OUTSIDE, OUTSIDE6 = "192.0.2.10", "192.0.2.20", "2001:db8::20"
@@ -30,13 +29,7 @@ def site(covey: CoveyUp) -> Iterator[RealSite]:
 
 async def as_guest(covey: CoveyUp, site: RealSite, name: str, address: str) -> str:
     """A namespace on the network `name` with an address that an instance has; returns its name."""
-    told = await covey.json(f"network info {name}")
-    nothing = ("", "")
-    network = Network(
-        told["id"], name, told["bridge"], told["subnet"], told["gateway"], nothing, told["nat"], (), 0.0,
-        told["subnet6"], told["gateway6"], nothing, told["nat6"], False, told["type"] == "isolated", told["uplink"],
-    )  # fmt: skip
-    return site.guest(network, address)
+    return site.guest(network_of(await covey.json(f"network info {name}")), address)
 
 
 async def test_a_forwarded_port_is_reached_from_outside_and_follows_its_instance(covey: CoveyUp, site: RealSite) -> None:
