@@ -111,7 +111,13 @@ def test_a_kvm_guest_has_the_hosts_cpu_and_an_emulated_one_a_fixed_model() -> No
     kvm, tcg = parsed(replace(SMALL, accelerator="kvm")), parsed(SMALL)
     assert (kvm.get("type"), tcg.get("type")) == ("kvm", "qemu")
     assert kvm.find("cpu[@mode='host-passthrough']") is not None
-    assert tcg.findtext("cpu/model") == "Nehalem"
+    assert tcg.findtext("cpu/model") == "qemu64"
+
+
+def test_an_emulated_cpu_is_of_the_second_level_and_one_that_was_asked_for_is_as_it_is() -> None:
+    usual, asked = (parsed(replace(SMALL, cpu_model=model)) for model in ("", "qemu64"))
+    assert [feature.get("name") for feature in usual.iterfind("cpu/feature")] == ["ssse3", "sse4.1", "sse4.2", "popcnt"]
+    assert asked.find("cpu/feature") is None
 
 
 def test_the_machine_type_is_the_pinned_one() -> None:
@@ -260,7 +266,7 @@ def test_uefi_is_ovmf_with_variables_of_the_guests_own() -> None:
 @pytest.mark.parametrize(
     ("accelerator", "model", "mode", "name"),
     [
-        ("tcg", "", "custom", "Nehalem"),
+        ("tcg", "", "custom", "qemu64"),
         ("kvm", "", "host-passthrough", None),
         ("tcg", "host", "maximum", None),
         ("kvm", "x86-64-v3", "custom", "Haswell-noTSX"),
