@@ -203,6 +203,13 @@ def test_a_disk_alone_is_as_it_is_in_the_whole() -> None:
     assert ElementTree.tostring(alone) == ElementTree.tostring(whole)
 
 
+def test_a_file_is_reached_as_the_machine_allows_and_a_device_by_native_io() -> None:
+    file, device = Attachment("file", "/srv/a.raw", "raw"), Attachment("block", "/dev/a", "raw")
+    found = [render_disk(DomainDisk(1, SECOND), attachment, "io_uring") for attachment in (file, device)]
+    assert ['io="io_uring"' in text for text in found] == [True, False]
+    assert 'io="native"' in found[1]
+
+
 def test_equal_definitions_have_equal_digests_and_others_do_not() -> None:
     assert digest(SMALL) == digest(replace(SMALL))
     assert digest(SMALL) != digest(replace(SMALL, cpus=2))

@@ -57,6 +57,11 @@ def test_what_libvirt_adds_is_no_drift() -> None:
     assert definition_drift(WEB, text.replace("<vcpu>", '<vcpu placement="static">'), FILES) == ()
 
 
+def test_how_a_kernel_is_asked_for_files_is_no_drift() -> None:
+    assert 'io="threads"' in described(WEB)
+    assert definition_drift(WEB, described(WEB).replace('io="threads"', 'io="io_uring"'), FILES) == ()
+
+
 def test_what_covey_plugged_in_is_no_drift_of_the_run_and_what_another_did_is() -> None:
     grown = replace(WEB, disks=(*WEB.disks, DomainDisk(1, SECOND)))
     assert run_drift(WEB, grown, described(grown), FILES) == ()

@@ -19,6 +19,7 @@ from covey.host.guest.console import trim_log
 from covey.host.hypervisor import guest_agent, layers, orders, picture, runs, shaping, sighting
 from covey.host.hypervisor.connection import CALL_LIMIT_S, Connection, Event
 from covey.host.hypervisor.definition import Mark, digest
+from covey.host.hypervisor.file_io import find_file_io
 from covey.host.hypervisor.places import GuestFiles, LibvirtFiles, check_directory, guest_files, seed_beside
 from covey.host.hypervisor.protocol import Usage
 from covey.host.hypervisor.prove import KVM, TCG, prove_accelerator
@@ -169,7 +170,7 @@ class LibvirtHypervisor:
 
     def _rendered(self, domain: Domain, attachments: dict[str, Attachment], known: Mark | None, job: str) -> str:
         generation, tag = (known.generation, known.job) if known else (0, job)
-        return render_domain(domain, attachments, generation, tag, self._files(domain.instance))
+        return render_domain(domain, attachments, generation, tag, self._files(domain.instance), find_file_io())
 
     async def ensure_absent(self, instance: str, job: str = "") -> None:
         async with self._lock(instance):

@@ -11,6 +11,7 @@ import libvirt
 
 from covey.base.errors import CoveyError, NoSpace, NotFound, Refused, StepFailed, check, require
 from covey.host.hypervisor.definition import Mark, with_disk, with_nic, without_disk, without_nic
+from covey.host.hypervisor.file_io import find_file_io
 from covey.host.hypervisor.sighting import find, mac_of, must_find, volume_of
 from covey.host.hypervisor.xml import NAMESPACE, disk_target, render_disk, render_mark, render_nic
 from covey.host.storage.protocol import Attachment
@@ -132,7 +133,7 @@ def attach_disk(connection: Any, instance: str, disk: DomainDisk, attachment: At
     """Raises NotFound, Refused for an index in use otherwise, StepFailed."""
     domain, mark = must_find(connection, instance)
     wanted = with_disk(mark.domain, disk)
-    text = render_disk(disk, attachment)
+    text = render_disk(disk, attachment, find_file_io())
     for which, known in _definitions(domain):
         present = known.find(disk_device(disk.index).path)
         check(

@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from covey.base.errors import BadInput, NotFound, check, require
 from covey.host.hypervisor.definition import Mark, definition_text
+from covey.host.hypervisor.file_io import THREADS
 from covey.host.hypervisor.places import GuestFiles
 from covey.host.storage.protocol import Attachment
 from covey.model.domain import READY_CHANNEL, Domain, DomainDisk, DomainNic, tap_of
@@ -38,8 +39,11 @@ CDROM_TARGET = "sda"
 ElementTree.register_namespace("covey", NAMESPACE)
 
 
-def render_domain(domain: Domain, attachments: dict[str, Attachment], generation: int, job: str, files: GuestFiles) -> str:
-    """The XML of `domain`. Raises BadInput for an accelerator, index or volume without attachment that cannot be."""
+def render_domain(
+    domain: Domain, attachments: dict[str, Attachment], generation: int, job: str, files: GuestFiles, file_io: str = THREADS
+) -> str:
+    """The XML of `domain`; `file_io` is how QEMU reaches the files of disks. Raises BadInput for an accelerator or index that cannot be,
+    NotFound for a volume without attachment."""
     check(
         domain.accelerator in ("kvm", "tcg"),
         BadInput(f"{domain.accelerator!r} is no accelerator", f"instance {domain.instance}", "use kvm or tcg"),
@@ -69,6 +73,7 @@ def render_domain(domain: Domain, attachments: dict[str, Attachment], generation
                 disk,
                 _attachment(f"volume {disk.volume.id} of disk {disk.index}", disk.volume.id, attachments, domain),
                 boot_order(disk, domain),
+                file_io,
             )
         )
     # Installers of every system find a SATA drive; the kernels of Debian's cloud images have no driver for one, but for virtio's.
@@ -132,7 +137,7 @@ def boot_orders(domain: Domain) -> dict[str, int]:
     return {thing: place for place, thing in enumerate(things, 1)}
 
 
-def disk_element(disk: DomainDisk, attachment: Attachment, boot: int = 0) -> Element:
+def disk_element(disk: DomainDisk, attachment: Attachment, boot: int = 0, file_io: str = THREADS) -> Element:
     """One disk. cache=none: what the guest flushed is on the medium, and another machine sees it. error_policy=enospace: a full pool
     pauses the guest where it stands in place of handing it errors that would ruin its file system."""
     element = Element("disk", type=attachment.kind, device="disk")
@@ -143,7 +148,7 @@ def disk_element(disk: DomainDisk, attachment: Attachment, boot: int = 0) -> Ele
         type=attachment.format,
         cache="none",
         # Linux' native AIO blocks the whole guest where a file must first be given room; a device never must.
-        io="native" if attachment.kind == "block" else "threads",
+        io="native" if attachment.kind == "block" else file_io,
         discard="unmap",
         error_policy="enospace",
     )
@@ -156,9 +161,9 @@ def disk_element(disk: DomainDisk, attachment: Attachment, boot: int = 0) -> Ele
     return element
 
 
-def render_disk(disk: DomainDisk, attachment: Attachment) -> str:
+def render_disk(disk: DomainDisk, attachment: Attachment, file_io: str = THREADS) -> str:
     """One disk as virDomainAttachDevice takes it."""
-    return ElementTree.tostring(disk_element(disk, attachment), encoding="unicode")
+    return ElementTree.tostring(disk_element(disk, attachment, file_io=file_io), encoding="unicode")
 
 
 def printable(title: str) -> str:
