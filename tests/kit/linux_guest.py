@@ -7,20 +7,21 @@ NICs: what it is to do, a test tells it by its agent. `send-frames` in it sends 
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
-import gzip
-import hashlib
-import stat
-import tempfile
 from pathlib import Path
 
 from covey.base.run import run
-from covey.lab.initramfs import Entry, archive
+from covey.lab.initramfs import Entry
+from tests.kit.micro_linux import (
+    COMMAND_LINE,
+    directories,
+    ensure_made,
+    fetch_kernel,
+    file,
+    modules,
+    write_content,
+    write_image,
+)
 
-CACHE = Path("/var/cache/covey-lab")
-ISOLINUX = Path("/usr/lib/ISOLINUX/isolinux.bin")
-LOADER = Path("/usr/lib/syslinux/modules/bios/ldlinux.c32")
 BUSYBOX = Path("/usr/bin/busybox")
 SENDER = Path(__file__).with_name("send_frames.c")
 STUB = "usr/lib/systemd/boot/efi/linuxx64.efi.stub"  # of systemd-boot-efi
@@ -29,8 +30,6 @@ DIRECTORIES = (
     *("bin", "dev", "etc", "lib", "lib64", "lib/x86_64-linux-gnu", "mnt", "proc", "root", "run", "sys", "tmp"),
     *("usr", "usr/sbin", "var", "var/run"),
 )
-COMMAND_LINE = "console=ttyS0 quiet panic=1"
-CONFIG = f"DEFAULT linux\nPROMPT 0\nTIMEOUT 1\nLABEL linux\n  KERNEL /kernel\n  APPEND initrd=/initrd {COMMAND_LINE}\n"
 INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
@@ -50,46 +49,17 @@ PARTS = {".cmdline": 0x30000, ".linux": 0x2000000, ".initrd": 0x3000000}
 
 async def ensure_linux_guest() -> Path:
     """The ISO. Raises StepFailed when its packages cannot be had."""
-    digest = hashlib.sha256(Path(__file__).read_bytes() + SENDER.read_bytes()).hexdigest()[:16]
-    iso = CACHE / f"linux-guest-{digest}.iso"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "linux-guest.lock").open("w") as lock:
-        await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
-        if not iso.exists():
-            with tempfile.TemporaryDirectory(prefix=".making-", dir=CACHE) as scratch:
-                made = await _make(Path(scratch))
-                made.rename(iso)
-    return iso
+    return await ensure_made("linux-guest", [Path(__file__), SENDER], _make)
 
 
 async def _make(scratch: Path) -> Path:
-    root, content = scratch / "root", scratch / "cd"
-    content.mkdir()
-    await _unpack(scratch, root)
-    (next((root / "boot").glob("vmlinuz-*"))).rename(content / "kernel")
-    entries = [*_directories(), *_files(), await _sender(scratch), *await _agent(root), *_modules(root)]
-    (content / "initrd").write_bytes(gzip.compress(archive(entries), 1))
-    (content / "isolinux.cfg").write_text(CONFIG)
-    for file in (ISOLINUX, LOADER):
-        (content / file.name).write_bytes(file.read_bytes())
+    root = await fetch_kernel(scratch, "qemu-guest-agent", "systemd-boot-efi")
+    entries = [*directories(*DIRECTORIES), *_files(), await _sender(scratch), *await _agent(root), *_modules(root)]
+    content, iso = scratch / "cd", scratch / "guest.iso"
+    write_content(content, root, entries, COMMAND_LINE)
     await _write_efi(scratch, root / STUB, content)
-    iso = scratch / "guest.iso"
-    bios = ["-b", "isolinux.bin", "-c", "boot.cat", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]
-    uefi = ["-eltorito-alt-boot", "-e", "efi.img", "-no-emul-boot"]
-    await run(["xorriso", "-as", "mkisofs", "-quiet", "-o", str(iso), *bios, *uefi, str(content)], timeout_s=120)
+    await write_image(iso, content, "-eltorito-alt-boot", "-e", "efi.img", "-no-emul-boot")
     return iso
-
-
-async def _unpack(scratch: Path, root: Path) -> None:
-    asked = ["apt-cache", "depends", "linux-image-cloud-amd64"]
-    if (await run(asked, timeout_s=60, check=False)).status:  # a machine without lists of packages
-        await run(["apt-get", "update", "-qq"], timeout_s=200)
-    told = (await run(asked, timeout_s=60)).text
-    kernel = next(line.split()[-1] for line in told.splitlines() if line.strip().startswith("Depends: linux-image-"))
-    names = (kernel, "qemu-guest-agent", "systemd-boot-efi")
-    await run(["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", *names], timeout_s=300, cwd=scratch)
-    for package in scratch.glob("*.deb"):
-        await run(["dpkg-deb", "-x", str(package), str(root)], timeout_s=120)
 
 
 async def _write_efi(scratch: Path, stub: Path, content: Path) -> None:
@@ -110,10 +80,6 @@ async def _write_efi(scratch: Path, stub: Path, content: Path) -> None:
     await run(["mcopy", "-i", image, str(program), "::/EFI/BOOT/BOOTX64.EFI"], timeout_s=60)
 
 
-def _directories() -> list[Entry]:
-    return [Entry(name, stat.S_IFDIR | 0o755) for name in DIRECTORIES]
-
-
 def _files() -> list[Entry]:
     texts = {
         "init": (INIT, 0o755),
@@ -121,50 +87,28 @@ def _files() -> list[Entry]:
         "bin/chpasswd": (CHPASSWD, 0o755),
         "etc/os-release": ('PRETTY_NAME="Micro Linux"\n', 0o644),
     }
-    entries = [Entry(name, stat.S_IFREG | mode, text.encode()) for name, (text, mode) in texts.items()]
-    return [*entries, Entry("bin/busybox", stat.S_IFREG | 0o755, BUSYBOX.read_bytes())]
+    entries = [file(name, text.encode(), mode) for name, (text, mode) in texts.items()]
+    return [*entries, file("bin/busybox", BUSYBOX.read_bytes(), 0o755)]
 
 
 async def _sender(scratch: Path) -> Entry:
     program = scratch / "send-frames"
     await run(["gcc", "-static", "-Os", "-s", "-Wall", "-Werror", "-o", str(program), str(SENDER)], timeout_s=60)
-    return Entry("bin/send-frames", stat.S_IFREG | 0o755, program.read_bytes())
+    return file("bin/send-frames", program.read_bytes(), 0o755)
 
 
 async def _agent(root: Path) -> list[Entry]:
     """The agent and what it is linked with, of this machine."""
     program = root / "usr/sbin/qemu-ga"
-    entries = [Entry("bin/qemu-ga", stat.S_IFREG | 0o755, program.read_bytes())]
+    entries = [file("bin/qemu-ga", program.read_bytes(), 0o755)]
     for line in (await run(["ldd", str(program)], timeout_s=30)).text.splitlines():
         path = next((Path(word) for word in line.split() if word.startswith("/")), None)
         if path:
             name = "lib64" if path.name.startswith("ld-") else "lib/x86_64-linux-gnu"
-            entries.append(Entry(f"{name}/{path.name}", stat.S_IFREG | 0o755, path.read_bytes()))
+            entries.append(file(f"{name}/{path.name}", path.read_bytes(), 0o755))
     return entries
 
 
 def _modules(root: Path) -> list[Entry]:
-    """The modules and what they need, in the order in which they are to be loaded."""
-    (place,) = (root / "lib/modules").iterdir()
-    files = {path.stem.replace("-", "_"): path for path in (place / "kernel").rglob("*.ko")}
-    order: list[str] = []
-
-    def load(name: str) -> None:
-        path = files[name]
-        for needed in _needs(path):
-            load(needed)
-        if path.name not in order:
-            order.append(path.name)
-
-    for module in MODULES:
-        load(module)
-    entries = [Entry(f"lib/{name}", stat.S_IFREG | 0o644, files[name[:-3].replace("-", "_")].read_bytes()) for name in order]
-    return [*entries, Entry("lib/modules.order", stat.S_IFREG | 0o644, "\n".join(order).encode())]
-
-
-def _needs(module: Path) -> list[str]:
-    """What a module's own `depends` line names."""
-    for word in module.read_bytes().split(b"\0"):
-        if word.startswith(b"depends="):
-            return [name.replace("-", "_") for name in word[8:].decode().split(",") if name]
-    return []
+    found = modules(root, MODULES)
+    return [*(file(f"lib/{name}", data) for name, data in found), file("lib/modules.order", "\n".join(dict(found)).encode())]
