@@ -100,3 +100,34 @@ async def test_nothing_is_merged_by_a_guest_that_does_not_run(bench: Bench) -> N
     merged = await bench.hypervisor.ensure_merged(first, 0, top, base, attachments_of(bench, top, base), lambda done, total: None)
     assert not merged
     assert (await found(bench, first)).disks == (top.id,)
+
+
+async def test_a_running_guest_takes_in_what_it_lies_on_which_may_then_go(bench: Bench) -> None:
+    first, _, third = await frozen(bench, await running(bench), 2)
+    top = third.disks[0].volume
+    pid = (await found(bench, first)).pid
+    told: Told = []
+    for _ in range(2):
+        assert await bench.hypervisor.ensure_flat(
+            first.instance, 0, top, bench.attachment(top), lambda done, total: told.append((done, total))
+        )
+    assert told
+    bench.forget(first.disks[0].volume)
+    one = await found(bench, first)
+    assert (one.state, one.pid, one.disks) == ("running", pid, (top.id,))
+    await bench.hypervisor.ensure_stopped(first.instance)
+    await bench.hypervisor.ensure_running(first.instance, 2)
+    await bench.ready(third)
+    assert (await found(bench, first)).disks == (top.id,)
+
+
+async def test_nothing_is_taken_in_by_a_guest_that_does_not_run_or_has_another_disk(bench: Bench) -> None:
+    first, second = await frozen(bench, await running(bench))
+    top, base = second.disks[0].volume, first.disks[0].volume
+
+    async def flattened(volume: Volume) -> bool:
+        return await bench.hypervisor.ensure_flat(first.instance, 0, volume, bench.attachment(volume), lambda done, total: None)
+
+    assert not await flattened(base)
+    await bench.hypervisor.ensure_stopped(first.instance)
+    assert not await flattened(top)

@@ -16,7 +16,7 @@ from covey.model.filter import Rule
 from covey.model.request import Request
 from covey.model.requests.clone import CloneInstance
 from covey.model.requests.cluster import InitCluster, ModifyCluster
-from covey.model.requests.disk import AddDisk, GrowDisk, RemoveDisk, RestoreDisk
+from covey.model.requests.disk import AddDisk, FlattenDisk, GrowDisk, RemoveDisk, RestoreDisk
 from covey.model.requests.firewall import AddFirewall, ModifyFirewall, RemoveFirewall
 from covey.model.requests.forward import AddForward, RemoveForward
 from covey.model.requests.image import AddImage, BuildImage, RemoveImage
@@ -107,6 +107,7 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
         ModifyCluster, notes=st.sampled_from([None, "", "x"]), defaults=st.none() | st.just(Defaults(cpus=2))
     ),
     "disk.add": st.builds(AddDisk, instance=INSTANCES, size=SIZES, pool=POOLS, format=FORMATS),
+    "disk.flatten": st.builds(FlattenDisk, instance=INSTANCES, disk=st.integers(0, 2)),
     "disk.grow": st.builds(GrowDisk, instance=INSTANCES, disk=st.integers(0, 2), size=SIZES),
     "disk.remove": st.builds(RemoveDisk, instance=INSTANCES, disk=st.integers(0, 2), purge=st.booleans()),
     "disk.restore": st.builds(RestoreDisk, instance=INSTANCES, disk=st.integers(0, 2), to=st.sampled_from(["", "web1", "web2"])),

@@ -8,7 +8,7 @@ from covey.model.filter import Rule
 from covey.model.request import Request
 from covey.model.requests.clone import CloneInstance
 from covey.model.requests.cluster import InitCluster
-from covey.model.requests.disk import AddDisk, GrowDisk, RemoveDisk
+from covey.model.requests.disk import AddDisk, FlattenDisk, GrowDisk, RemoveDisk
 from covey.model.requests.firewall import AddFirewall, RemoveFirewall
 from covey.model.requests.image import AddImage, BuildImage, RemoveImage
 from covey.model.requests.instance import (
@@ -53,6 +53,7 @@ ROWS: dict[str, Row] = {
     "copied@1": Row(CloneInstance(instance="web1", name="web2", full=True), (WEB, StopInstance(instance="web1"))),
     "defined@1": Row(WEB),
     "disks-replaced@1": Row(RevertSnapshot(instance="web1", snapshot="first"), (WEB, SAVED, StopInstance(instance="web1"))),
+    "flat@1": Row(FlattenDisk(instance="web1", disk=0), (WEB, SAVED)),
     "frozen@1": Row(SAVED, (WEB,)),
     "merged@1": Row(RemoveSnapshot(instance="web1", snapshot="first"), (WEB, SAVED)),
     "overlay@1": Row(SAVED, (WEB,)),

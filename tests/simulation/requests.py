@@ -10,7 +10,7 @@ from covey.model.filter import Rule
 from covey.model.request import Request
 from covey.model.requests.clone import CloneInstance
 from covey.model.requests.cluster import ModifyCluster
-from covey.model.requests.disk import AddDisk, GrowDisk, RemoveDisk, RestoreDisk
+from covey.model.requests.disk import AddDisk, FlattenDisk, GrowDisk, RemoveDisk, RestoreDisk
 from covey.model.requests.firewall import AddFirewall, ModifyFirewall, RemoveFirewall
 from covey.model.requests.forward import AddForward, RemoveForward
 from covey.model.requests.image import AddImage, BuildImage, RemoveImage
@@ -96,6 +96,7 @@ REQUESTS: tuple[tuple[int, Draw], ...] = (
     (3, lambda random: ModifyInstance(instance=_web(random), notes=str(random.random()))),
     (8, lambda random: AddDisk(instance=_web(random), size=random.choice((1, 5)) * GIB, format=random.choice(("", "raw")))),
     (6, lambda random: GrowDisk(instance=_web(random), disk=random.randrange(2), size=random.choice((5, 9, 12)) * GIB)),
+    (4, lambda random: FlattenDisk(instance=_web(random), disk=random.randrange(2))),
     (5, lambda random: RemoveDisk(instance=_web(random), disk=random.randrange(3), purge=random.random() < 0.3)),
     (4, lambda random: RestoreDisk(instance=_web(random), disk=random.randrange(3))),
     (5, lambda random: AddNic(instance=_web(random), network=random.choice(("", "blue")), up=random.random() < 0.8)),

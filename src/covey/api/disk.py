@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from covey.api.changes import change
 from covey.api.operation import PURGE
-from covey.model.requests.disk import AddDisk, GrowDisk, RemoveDisk, RestoreDisk
+from covey.model.requests.disk import AddDisk, FlattenDisk, GrowDisk, RemoveDisk, RestoreDisk
 
 DISKS = "/v1/instances/{name}/disks"
 OPERATIONS = (
@@ -27,6 +27,15 @@ OPERATIONS = (
         {"name": "instance", "index": "disk"},
         target="instance",
         example={"size": 42949672960},
+    ),
+    change(
+        "POST",
+        f"{DISKS}/{{index}}/flatten",
+        "flatten_disk",
+        "Make a disk independent of its image and its layers",
+        FlattenDisk,
+        {"name": "instance", "index": "disk"},
+        target="instance",
     ),
     change(
         "DELETE",

@@ -1,4 +1,4 @@
-"""disk add, grow, remove, restore."""
+"""disk add, flatten, grow, remove, restore."""
 
 from __future__ import annotations
 
@@ -52,6 +52,19 @@ def grow(session: Session, /, name: str, index: int, size: int | str, manner: Ma
 
     wanted = _size_now(session, name, index) + parse_size(size[1:], "SIZE") if isinstance(size, str) else size
     return carry_out(session, Change("POST", path_of("instances", name, "disks", index, "grow"), {"size": wanted}), manner)
+
+
+@command.command("flatten", change=True, examples=["covey disk flatten web1 0", "covey disk flatten web1 0 --dry-run"])
+@named("instance")
+@click.argument("index", type=INDEX)
+@changes
+@click.pass_obj
+def flatten(session: Session, /, name: str, index: int, manner: Manner) -> int:
+    """Make a disk independent of its image: what it reads from there is copied into it, also while the guest runs."""
+    from covey.client.client import Change
+    from covey.client.connection import path_of
+
+    return carry_out(session, Change("POST", path_of("instances", name, "disks", index, "flatten"), {}), manner)
 
 
 def _size_now(session: Session, name: str, index: int) -> int:

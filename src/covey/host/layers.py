@@ -56,3 +56,9 @@ async def ensure_merged(
     for volume in above:  # a running guest's QEMU has done so for those that it has open
         await storage.ensure_lies_on(volume, base)
     await ensure_defined(host, domain, job)
+
+
+async def ensure_flat(host: Host, instance: str, disk: int, volume: Volume, told: Callable[[int, int], None]) -> None:
+    """A running guest's QEMU copies into the file that it has open; a guest that ends meanwhile leaves the rest to be done."""
+    if not await host.hypervisor.ensure_flat(instance, disk, volume, host.attachment(volume), told):
+        await host.storage(volume.place).ensure_flat(volume, told)

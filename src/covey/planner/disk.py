@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from covey.base.errors import BadInput, NotFound, Refused, check, require
@@ -10,11 +11,12 @@ from covey.model.domain import DomainDisk
 from covey.model.instance import Disk, Instance
 from covey.model.plan import Claim, Plan, change, delete, nothing, put
 from covey.model.removed import Removed
-from covey.model.requests.disk import MOST_DISKS, AddDisk, GrowDisk, RemoveDisk, RestoreDisk
+from covey.model.requests.disk import MOST_DISKS, AddDisk, FlattenDisk, GrowDisk, RemoveDisk, RestoreDisk
 from covey.model.step import ResultOf
 from covey.model.steps.disk import (
     EnsureDiskAttached,
     EnsureDiskDetached,
+    EnsureFlat,
     EnsureGuestSeesSize,
     EnsureVolume,
     EnsureVolumeAbsent,
@@ -173,6 +175,50 @@ def restore(view: ClusterView, request: RestoreDisk) -> Plan:
         alone_with(uses_of(after), kept),
         success=(change(after, "disks"), delete(kept)),
     )
+
+
+@plans(FlattenDisk)
+def flatten(view: ClusterView, request: FlattenDisk) -> Plan:
+    """Copy into a disk what it lies on, also while its guest runs; layers that nothing else needs go. Raises NotFound, Refused, NoSpace."""
+    instance = view.instance(request.instance)
+    check_settled(instance)
+    disk = _disk(instance, request.disk)
+    if not (disk.base or disk.image):
+        return nothing(f"disk {disk.index} of {instance} lies on nothing already")
+    pool = view.pool_by_id(disk.pool)
+    amount = _most_copied(view, disk)
+    check_room(view, view.node_by_id(instance.node), Room(pool, amount), f"disk {instance.name}/{disk.index}")
+    flat = replace(disk, image="", base="")
+    gone, forgotten = let_go(view, (disk,))
+    return Plan(
+        f"make disk {disk.index} of {instance} independent of what it lies on",
+        (EnsureFlat(node=instance.node, instance=instance.id, disk=disk.index, volume=disk.volume), *gone),
+        uses_with_layers(view, instance),
+        (Claim(instance.node, pool.id, amount),) if amount else (),
+        tuple(_what_is_copied(view, instance, disk, amount)),
+        success=(change(replace(instance, disks=tuple(flat if d is disk else d for d in instance.disks)), "disks"), *forgotten),
+        repair=f"covey disk flatten {instance.name} {disk.index}",
+    )
+
+
+def _most_copied(view: ClusterView, disk: Disk) -> int:
+    """The most bytes that a disk can take in from below: how much of that is holes, or written over, only its node knows."""
+    if disk.volume.format == "raw":
+        return 0  # it has been a copy from the start
+    layer, image = view.find("layer", disk.base), view.find("image", disk.image)
+    below = layer.volume.size if layer else image.size if image else disk.size
+    return min(disk.size, below)
+
+
+def _what_is_copied(view: ClusterView, instance: Instance, disk: Disk, amount: int) -> Iterator[str]:
+    if amount:
+        yield f"at most {humane_size(amount)} are copied into it; the guest may go on meanwhile"
+    kept = {one.id for one in view.layers} - {write.key.rpartition("/")[2] for write in let_go(view, (disk,))[1]}
+    names = [
+        one.name for one in view.snapshots(instance) if any(part.layer in kept and part.index == disk.index for part in one.disks)
+    ]
+    if names:
+        yield f"its snapshots stay, and what they lie on with them: {named(names)}"
 
 
 def _free_index(view: ClusterView, instance: Instance, wish: int = -1) -> int:

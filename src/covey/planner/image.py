@@ -84,7 +84,7 @@ def remove(view: ClusterView, request: RemoveImage) -> Plan:
         Refused(
             f"it is used by {named(users)}",
             image,
-            "their disks read from it; remove them first",
+            "their disks read from it; remove them first, or make the disks independent: covey disk flatten NAME INDEX",
         ),
     )
     kept = [removed for removed in view.removed if _reads_from(image, removed.instance)]

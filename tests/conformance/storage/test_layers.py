@@ -117,6 +117,35 @@ async def test_a_copy_of_nothing_is_refused_and_leaves_nothing(bench: Bench) -> 
     assert [one.id for one in await storage.volumes(bench.place)] == [base.id]
 
 
+async def test_flattening_twice_is_flattening_once_and_what_was_below_may_go(bench: Bench) -> None:
+    storage, base = await with_base(bench)
+    top = a_layered(bench)
+    await storage.ensure_overlay(top, "job-3", base)
+    told: list[tuple[int, int]] = []
+    for _ in range(2):
+        await storage.ensure_flat(top, lambda done, total: told.append((done, total)))
+        assert (await found(bench, top)).base == ""
+    assert told[-1] == (16 * MIB, 16 * MIB)
+    await storage.ensure_volume_absent(base)
+    assert bench.first_bytes(top).startswith(IMAGE_BYTES[:100])
+
+
+async def test_a_clone_of_an_image_is_flattened_and_the_image_may_go(files: FileBench) -> None:
+    storage = await with_pool(files)
+    image = files.image("qcow2")
+    clone = replace(a_layered(files), format="qcow2")
+    await storage.ensure_volume(clone, "job-2", image)
+    await storage.ensure_flat(clone, ignore)
+    image.path.unlink()
+    assert files.first_bytes(clone).startswith(IMAGE_BYTES[:100])
+
+
+async def test_what_is_not_there_is_not_flattened(bench: Bench) -> None:
+    storage, _ = await with_base(bench)
+    with pytest.raises(NotFound):
+        await storage.ensure_flat(a_layered(bench), ignore)
+
+
 async def test_a_layer_is_not_merged_into_one_that_it_does_not_lie_on(bench: Bench) -> None:
     storage, base = await with_base(bench)
     middle, top = a_layered(bench), a_layered(bench, TOP)

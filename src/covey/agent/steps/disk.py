@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from covey.agent.work import Result, Work, carries_out, takes_back
-from covey.host import volumes
+from covey.host import layers, volumes
 from covey.model.steps.disk import (
     EnsureCopy,
     EnsureDiskAttached,
     EnsureDiskDetached,
+    EnsureFlat,
     EnsureGuestSeesSize,
     EnsureVolume,
     EnsureVolumeAbsent,
@@ -40,6 +41,14 @@ async def ensure_copy(work: Work, step: EnsureCopy) -> Result:
 @takes_back(EnsureCopy)
 async def undo_copy(work: Work, step: EnsureCopy) -> None:
     await work.host.storage(step.volume.place).ensure_volume_absent(step.volume, work.job)
+
+
+@carries_out(EnsureFlat)
+async def ensure_flat(work: Work, step: EnsureFlat) -> None:
+    def told(done: int, total: int) -> None:
+        work.progress("copying", done, total)
+
+    await layers.ensure_flat(work.host, step.instance, step.disk, step.volume, told)
 
 
 @carries_out(EnsureVolumeSize)

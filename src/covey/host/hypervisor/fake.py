@@ -17,7 +17,7 @@ from covey.host.hypervisor.protocol import Usage
 from covey.host.hypervisor.prove import AUTO, KVM, TCG
 from covey.host.hypervisor.runs import COVEY, CRASHED, GUEST
 from covey.host.shelf import Shelf
-from covey.host.storage.fake import grow_open_volume
+from covey.host.storage.fake import flatten_open_volume, grow_open_volume
 from covey.host.storage.protocol import Attachment
 from covey.model.codec import decode, encode
 from covey.model.domain import Domain, DomainDisk, DomainNic, Drift, FoundDomain, tap_of
@@ -262,6 +262,16 @@ class FakeHypervisor:
         told(top.size, top.size)
         inside = tuple(replace(one, volume=base) if one.volume.id == top.id else one for one in guest.inside)
         self._keep(replace(guest, domain=domain, inside=inside, state=RUNNING))
+        return True
+
+    async def ensure_flat(
+        self, instance: str, disk: int, volume: Volume, attachment: Attachment, told: Callable[[int, int], None]
+    ) -> bool:
+        guest = self._find(instance)
+        if guest is None or not guest.active or all((one.index, one.volume.id) != (disk, volume.id) for one in guest.inside):
+            return False
+        flatten_open_volume(self._shelf, volume)
+        told(volume.size, volume.size)
         return True
 
     async def domains(self) -> tuple[FoundDomain, ...]:

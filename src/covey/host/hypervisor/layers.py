@@ -159,6 +159,35 @@ def begin_merge(connection: Any, instance: str, index: int, top: str, base: str)
         raise failure(error, f"layers of disk {index} cannot be merged", f"instance {instance}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """A disk that takes in what it lies on, as the running guest has it. `done` of `total` bytes are looked through."""
+
+    is_flat: bool
+    busy: bool
+    done: int
+    total: int
+
+
+def look_at_pull(connection: Any, instance: str, index: int, path: str) -> Pull | None:
+    """None when no running guest has that file as that disk. The job is looked at before the files, as in `look_at_merge`."""
+    domain, _ = find(connection, instance)
+    if domain is None or not domain.isActive() or chain(describe_live(domain), index)[:1] != [path]:
+        return None
+    job = domain.blockJobInfo(disk_target(index), 0)
+    is_flat = chain(describe_live(domain), index) == [path]
+    return Pull(is_flat, bool(job), int(job.get("cur", 0)), int(job.get("end", 0)))
+
+
+def begin_pull(connection: Any, instance: str, index: int) -> None:
+    """Have QEMU write into the disk's file all that lies below. Raises NotFound, StepFailed."""
+    domain, _ = must_find(connection, instance)
+    try:
+        domain.blockPull(disk_target(index), 0, 0)
+    except libvirt.libvirtError as error:
+        raise failure(error, f"disk {index} cannot take in what it lies on", f"instance {instance}") from error
+
+
 def let_go_of_top(connection: Any, instance: str, index: int, text: str) -> None:
     """Let the guest go on with the lower file alone. It is halted for the moment in which that is written down in its definition
     (`text`), so that after a power cut the definition never names a file that lacks what the guest had been promised. Raises StepFailed."""

@@ -363,6 +363,24 @@ class LibvirtHypervisor:
             await asyncio.sleep(0 if merge.ready else MERGE_LOOK_S)
         return False
 
+    async def ensure_flat(
+        self, instance: str, disk: int, volume: Volume, attachment: Attachment, told: Callable[[int, int], None]
+    ) -> bool:
+        begun = False
+        while pull := await self._order(
+            instance, lambda connection, which: layers.look_at_pull(connection, which, disk, attachment.path)
+        ):
+            if pull.is_flat and not pull.busy:
+                return True
+            check(pull.busy or not begun, StepFailed(f"QEMU gave up copying into disk {disk}", f"instance {instance}"))
+            told(pull.done, pull.total)
+            if not pull.busy:
+                async with self._lock(instance):
+                    await self._order(instance, lambda connection, which: layers.begin_pull(connection, which, disk))
+            begun = True
+            await asyncio.sleep(MERGE_LOOK_S)
+        return False
+
     async def _let_go_of_top(self, domain: Domain, disk: int, attachments: dict[str, Attachment]) -> None:
         text = self._rendered(domain, attachments, await self._order(domain.instance, sighting.find_mark), "")
         await self._order(

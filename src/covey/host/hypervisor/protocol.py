@@ -125,6 +125,13 @@ class Hypervisor(Protocol):
         with QEMU's words."""
         ...
 
+    async def ensure_flat(
+        self, instance: str, disk: int, volume: Volume, attachment: Attachment, told: Callable[[int, int], None]
+    ) -> bool:
+        """A running guest's disk lies on nothing: its QEMU has written into the volume what it showed from below, and `told` hears how far
+        it is. Returns false, and has done nothing, when no running guest has the volume open. Raises StepFailed with QEMU's words."""
+        ...
+
     async def domains(self) -> tuple[FoundDomain, ...]:
         """Every domain that Covey made here (others are not ours to see)."""
         ...

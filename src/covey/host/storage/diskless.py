@@ -38,6 +38,9 @@ class DisklessStorage:
     async def ensure_lies_on(self, volume: Volume, base: Volume) -> None:
         raise _refused(volume)
 
+    async def ensure_flat(self, volume: Volume, told: Callable[[int, int], None]) -> None:
+        raise _refused(volume)
+
     async def ensure_size(self, volume: Volume, size: int) -> int:
         raise _refused(volume)
 

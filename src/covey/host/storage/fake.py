@@ -32,6 +32,13 @@ def grow_open_volume(shelf: Shelf, volume: Volume, size: int) -> None:
         shelf.put(_volume_key(volume), {**present, "size": size})
 
 
+def flatten_open_volume(shelf: Shelf, volume: Volume) -> None:
+    """What a pretended QEMU does to the file of a disk that it has open: it lies on nothing."""
+    present = shelf.get(_volume_key(volume))
+    if present:
+        shelf.put(_volume_key(volume), {**present, "base": ""})
+
+
 class FakeStorage:
     """Each volume takes its full size at once, as if a guest had written every byte: a pool of `capacity` bytes (by
     path; 1 TiB unless told) fills up predictably."""
@@ -144,6 +151,16 @@ class FakeStorage:
         _check_ours(volume, present)
         if present.get("base") != base.id:
             self._shelf.put(_volume_key(volume), {**present, "base": base.id})
+
+    async def ensure_flat(self, volume: Volume, told: Callable[[int, int], None]) -> None:
+        self._check_present(volume.place)
+        present = self._shelf.get(_volume_key(volume))
+        if present is None:
+            raise NotFound("the volume does not exist", volume.id, "see: covey cluster verify")
+        _check_ours(volume, present)
+        if present.get("base"):
+            flatten_open_volume(self._shelf, volume)
+            told(int(present["size"]), int(present["size"]))
 
     async def ensure_size(self, volume: Volume, size: int) -> int:
         key = _volume_key(volume)

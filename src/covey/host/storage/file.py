@@ -121,6 +121,15 @@ class FileStorage:
             await qcow2.put_on(volume, path, below, base.format)
             await in_thread(_sync_file, path)
 
+    async def ensure_flat(self, volume: Volume, told: Callable[[int, int], None]) -> None:
+        path = self._path(volume)
+        await self._looks.at(volume.place, _check_present)
+        check(path.exists(), NotFound("the volume does not exist", volume.id, "see: covey cluster verify"))
+        _check_ours(volume, path)
+        if volume.format == "qcow2" and await in_thread(find_backing, path) != "":
+            await qcow2.take_in(volume, path, told)
+            await in_thread(_sync_file, path)
+
     async def ensure_size(self, volume: Volume, size: int) -> int:
         path = self._path(volume)
         await self._looks.at(volume.place, _check_present)

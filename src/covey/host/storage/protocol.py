@@ -73,6 +73,11 @@ class Storage(Protocol):
         """The volume, closed by its guest, lies on `base`, which shows what it lay on before. Raises NotFound."""
         ...
 
+    async def ensure_flat(self, volume: Volume, told: Callable[[int, int], None]) -> None:
+        """The volume, closed by its guest, lies on nothing and shows what it showed, at every moment meanwhile too. `told` hears of what
+        is done of how much. Raises NotFound, NoSpace."""
+        ...
+
     async def ensure_size(self, volume: Volume, size: int) -> int:
         """The volume, closed by its guest, has at least `size` bytes; never shrinks. Returns the real size.
         Raises NotFound, NoSpace."""

@@ -59,3 +59,10 @@ async def merge_down(top: Volume, above: Path, below: Path, told: Callable[[int,
 async def put_on(volume: Volume, path: Path, below: Path, format: str) -> None:
     """Write into the header that it lies on `below`; nothing else is looked at."""
     await image_tool(volume, ("rebase", "-q", "-u", "-f", "qcow2", "-b", str(below), "-F", format, str(path)))
+
+
+async def take_in(volume: Volume, path: Path, told: Callable[[int, int], None]) -> None:
+    """Write into the file what it shows of those below, then let go of them. Each write is durable before the next: after a power cut
+    it either still lies on them or has all of it."""
+    argv = (*POLITE, "qemu-img", "rebase", "-p", "-t", "writethrough", "-f", "qcow2", "-b", "", str(path))
+    await tool(volume, argv, 60 + volume.size / SLOWEST_MERGE, lambda part: told(int(volume.size * part), volume.size))

@@ -95,3 +95,19 @@ class RestoreDisk(Request, kind="disk.restore"):
     @property
     def title(self) -> str:
         return f"disk restore {self.instance} {self.disk}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlattenDisk(Request, kind="disk.flatten"):
+    """Make a disk independent of its image and of the layers below it: what it reads from them is copied into it."""
+
+    instance: str
+    disk: int
+
+    def check(self) -> None:
+        check_name(self.instance, "instance")
+        check(0 <= self.disk < MOST_DISKS, BadInput(f"there is no disk {self.disk}", "disk"))
+
+    @property
+    def title(self) -> str:
+        return f"disk flatten {self.instance} {self.disk}"

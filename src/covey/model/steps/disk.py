@@ -44,6 +44,19 @@ class EnsureCopy(Step, kind="copied@1", role=UNDOABLE):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureFlat(StepOnInstance, kind="flat@1", role=FORWARD):
+    """The volume of disk `disk` lies on nothing, and shows what it showed: what it read from below is copied into it, by QEMU while the guest
+    runs."""
+
+    disk: int
+    volume: Volume
+
+    @property
+    def title(self) -> str:
+        return f"disk {self.disk} stands alone, all it shows copied into it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnsureVolumeSize(StepOnInstance, kind="volume-size@1", role=FORWARD):
     """The volume has at least its size. Never shrinks. While the instance runs, QEMU holds the file's lock and grows it. Returns `size`."""
 
