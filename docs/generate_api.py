@@ -52,6 +52,8 @@ def _operation(document: dict[str, Any], method: str, path: str, operation: dict
         ]
         parts.append("\n" + table("Parameter", "In", "Type", "Limits", "Meaning", rows=described))
     body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+    if "application/octet-stream" in operation.get("requestBody", {}).get("content", {}):
+        parts.append("\nBody: the bytes themselves (`application/octet-stream`), of any length.\n")
     if body:
         parts.append(f"\nBody: {_body(document, body['schema'])}.\n")
         if "example" in body:

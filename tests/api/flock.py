@@ -25,10 +25,11 @@ from covey.model import record as records
 from covey.model.instance import Instance, Observed
 from covey.model.node import Telemetry
 from covey.model.order import Epoch, Inventory, Outcome, Progress
-from covey.model.pool import Pool, Space
+from covey.model.pool import Place, Pool, Space, Volume
 from covey.model.step import Step, step_kinds
 from covey.model.steps.instance import EnsureRunning
 from covey.model.token import Token
+from covey.model.transfer import Content, Found
 from covey.planner import plan
 from covey.service.access import digest_of
 from covey.service.inside import Inside
@@ -72,6 +73,7 @@ class WillingNodes:
     go: asyncio.Event = field(default_factory=asyncio.Event)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)  # of guests
+    sent: dict[str, bytes] = field(default_factory=dict)  # images, by upload
     seen_secrets: deque[dict[str, str]] = field(default_factory=deque)
 
     async def carry_out(
@@ -110,6 +112,27 @@ class WillingNodes:
 
     async def screenshot(self, node: str, instance: str) -> bytes:
         return b"\x89PNG..."
+
+    async def receive(
+        self, node: str, place: Place, upload: str, format: str, sha256: str, pieces: AsyncIterator[bytes]
+    ) -> Found:
+        self.sent[upload] = b"".join([piece async for piece in pieces])
+        if "receive" in self.errors:
+            raise self.errors["receive"]
+        return Found("raw", max(len(self.sent[upload]), 2**20), 2**20, len(self.sent[upload]), "0" * 64)
+
+    async def discard(self, node: str, place: Place, upload: str) -> None:
+        del self.sent[upload]
+
+    @contextlib.asynccontextmanager
+    async def export(self, node: str, volume: Volume, format: str) -> AsyncIterator[Content]:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"all of "
+            if "export" in self.errors:
+                raise self.errors["export"]
+            yield format.encode()
+
+        yield Content(len(b"all of " + format.encode()), pieces())
 
     async def console_log(self, node: str, instance: str, size: int) -> bytes:
         return b"Booting\r\nlogin: "[-size:]

@@ -34,6 +34,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None  # in place of JSON
     cut: bool = False  # the connection breaks off after it
+    short: int = 0  # only so many bytes of it come
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class FakeServer:
         self.answers: dict[tuple[str, str], list[Answer]] = {}
         self.asked: list[Asked] = []
         self.ending = threading.Event()
+        self.reads_at_most = 2**40  # bytes of a body; then the connection ends with the answer
 
     def on(self, method: str, path: str, *answers: Any) -> None:
         """Plain JSON values are answered with 200."""
@@ -103,7 +105,9 @@ def serving(directory: Path) -> Iterator[FakeServer]:
         def _handle(self) -> None:
             url = urlsplit(self.path)
             length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
+            data = self.rfile.read(min(length, fake.reads_at_most))
+            self.close_connection = length > fake.reads_at_most
+            body = data if "octet-stream" in self.headers.get("Content-Type", "") else json.loads(data) if data else None
             query = {key: values[0] for key, values in parse_qs(url.query).items()}
             asked = Asked(self.command, url.path, query, dict(self.headers), body)
             fake.asked.append(asked)
@@ -128,8 +132,8 @@ def serving(directory: Path) -> Iterator[FakeServer]:
             for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **reply.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(data)
-            self.close_connection = reply.cut
+            self.wfile.write(data[: reply.short] if reply.short else data)
+            self.close_connection = self.close_connection or reply.cut
 
         def _stream(self, stream: Stream) -> None:
             self.send_response(200)

@@ -18,7 +18,7 @@ VERBS = {"list", "info", "add", "modify", "remove"} | {
     "init", "verify", "ping", "build", "start", "stop", "reboot", "reinstall", "rename", "reset", "console", "grow", "watch", "cancel",
     "check-config",
     "restore", "export", "bundle", "revert", "clone",
-    "flatten",
+    "flatten", "import",
     "exec", "screenshot", "set-password", "set-ssh-keys",
 }  # fmt: skip
 ONE_AT_A_TIME = {

@@ -16,7 +16,7 @@ from covey.model.filter import Rule
 from covey.model.request import Request
 from covey.model.requests.clone import CloneInstance
 from covey.model.requests.cluster import InitCluster, ModifyCluster
-from covey.model.requests.disk import AddDisk, FlattenDisk, GrowDisk, RemoveDisk, RestoreDisk
+from covey.model.requests.disk import AddDisk, FlattenDisk, GrowDisk, ImportDisk, RemoveDisk, RestoreDisk
 from covey.model.requests.firewall import AddFirewall, ModifyFirewall, RemoveFirewall
 from covey.model.requests.forward import AddForward, RemoveForward
 from covey.model.requests.image import AddImage, BuildImage, RemoveImage
@@ -50,6 +50,7 @@ from covey.model.requests.repair import (
 )
 from covey.model.requests.snapshot import AddSnapshot, RemoveSnapshot, RevertSnapshot
 from covey.model.requests.token import AddToken, RemoveToken
+from covey.model.transfer import Found
 from tests.kit.builders import a_pool, a_volume, an_id
 
 GIB = 2**30
@@ -109,6 +110,14 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
     "disk.add": st.builds(AddDisk, instance=INSTANCES, size=SIZES, pool=POOLS, format=FORMATS),
     "disk.flatten": st.builds(FlattenDisk, instance=INSTANCES, disk=st.integers(0, 2)),
     "disk.grow": st.builds(GrowDisk, instance=INSTANCES, disk=st.integers(0, 2), size=SIZES),
+    "disk.import": st.builds(
+        ImportDisk,
+        instance=INSTANCES,
+        pool=POOLS,
+        format=FORMATS,
+        upload=st.sampled_from(["", an_id("upload")]),
+        found=st.builds(Found, format=st.just("qcow2"), size=SIZES, needs=SIZES, length=SIZES),
+    ),
     "disk.remove": st.builds(RemoveDisk, instance=INSTANCES, disk=st.integers(0, 2), purge=st.booleans()),
     "disk.restore": st.builds(RestoreDisk, instance=INSTANCES, disk=st.integers(0, 2), to=st.sampled_from(["", "web1", "web2"])),
     "firewall.add": st.builds(AddFirewall, name=st.sampled_from(["web", "new"]), rules=RULES),

@@ -8,7 +8,7 @@ from covey.model.filter import Rule
 from covey.model.request import Request
 from covey.model.requests.clone import CloneInstance
 from covey.model.requests.cluster import InitCluster
-from covey.model.requests.disk import AddDisk, FlattenDisk, GrowDisk, RemoveDisk
+from covey.model.requests.disk import AddDisk, FlattenDisk, GrowDisk, ImportDisk, RemoveDisk
 from covey.model.requests.firewall import AddFirewall, RemoveFirewall
 from covey.model.requests.image import AddImage, BuildImage, RemoveImage
 from covey.model.requests.instance import (
@@ -27,6 +27,7 @@ from covey.model.requests.node import PingNode
 from covey.model.requests.pool import AddPool, RemovePool
 from covey.model.requests.repair import RepairFilters
 from covey.model.requests.snapshot import AddSnapshot, RemoveSnapshot, RevertSnapshot
+from covey.model.transfer import Found
 
 GIB = 2**30
 
@@ -42,6 +43,9 @@ class Row:
 
 SAVED = AddSnapshot(instance="web1", name="first")
 WEB = AddInstance(name="web1", image="debian-12", disks=(DiskWish(), DiskWish(size=GIB)))
+SENT = ImportDisk(
+    instance="web1", upload="5f0a3c1e-0000-4000-8000-00000000000a", found=Found("vmdk", GIB, GIB // 2, GIB // 4, "0" * 64)
+)
 PUBLIC = AddNetwork(
     name="public", type="routed", subnet="192.0.2.0/24", uplink="uplink", pool_first="192.0.2.30", pool_last="192.0.2.39"
 )
@@ -68,6 +72,7 @@ ROWS: dict[str, Row] = {
     "image-absent@1": Row(RemoveImage(image="extra"), (AddImage(name="extra", source="/images/extra.qcow2"),)),
     "image-built@1": Row(BuildImage(name="extra")),
     "image-fetched@1": Row(AddImage(name="extra", source="/images/extra.qcow2")),
+    "imported@1": Row(SENT, (WEB,)),
     "instance-absent@1": Row(RemoveInstance(instance="web1"), (WEB,)),
     "network-absent@1": Row(RemoveNetwork(network="blue"), (AddNetwork(name="blue", subnet="10.9.0.0/24"),)),
     "not-routed@1": Row(RemoveInstance(instance="pub1"), (PUBLIC, PUB)),
@@ -82,6 +87,7 @@ ROWS: dict[str, Row] = {
     "running@1": Row(WEB),
     "seed@1": Row(WEB),
     "stopped@1": Row(StopInstance(instance="web1"), (WEB,)),
+    "upload-absent@1": Row(SENT, (WEB,)),
     "volume-absent@1": Row(RemoveInstance(instance="web1", purge=True), (WEB,)),
     "volume-size@1": Row(GrowDisk(instance="web1", disk=1, size=3 * GIB), (WEB, StopInstance(instance="web1"))),
     "volume@1": Row(WEB),

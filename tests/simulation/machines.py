@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+from covey.host.export.fake import FakeExports
 from covey.host.filter.fake import FakeFilters
 from covey.host.guest.guests import FakeGuests
 from covey.host.guest.listener import GuestReport, Reported
@@ -18,6 +19,7 @@ from covey.host.network.fake import FakeNetworks
 from covey.host.shelf import MemoryShelf, Thing
 from covey.host.storage.diskless import DisklessStorage
 from covey.host.storage.fake import FakeStorage
+from covey.host.upload.fake import FakeUploads
 from covey.model.machine import Facts, Load
 
 GIB = 2**30
@@ -72,6 +74,8 @@ class Machine:
             networks=driven(FakeNetworks(self.shelf)),
             guests=driven(_SlowGuests(hypervisor, self.shelf, boots_in)),
             filters=driven(FakeFilters(self.shelf)),
+            uploads=driven(FakeUploads(self.shelf)),
+            exports=FakeExports(self.shelf),
         )
 
 

@@ -10,7 +10,7 @@ from covey.model.filter import Rule
 from covey.model.request import Request
 from covey.model.requests.clone import CloneInstance
 from covey.model.requests.cluster import ModifyCluster
-from covey.model.requests.disk import AddDisk, FlattenDisk, GrowDisk, RemoveDisk, RestoreDisk
+from covey.model.requests.disk import AddDisk, FlattenDisk, GrowDisk, ImportDisk, RemoveDisk, RestoreDisk
 from covey.model.requests.firewall import AddFirewall, ModifyFirewall, RemoveFirewall
 from covey.model.requests.forward import AddForward, RemoveForward
 from covey.model.requests.image import AddImage, BuildImage, RemoveImage
@@ -32,6 +32,7 @@ from covey.model.requests.pool import AddPool, RemovePool
 from covey.model.requests.repair import RepairFilters, RepairInstance, RepairNetwork
 from covey.model.requests.snapshot import AddSnapshot, RemoveSnapshot, RevertSnapshot
 from covey.model.requests.token import AddToken, RemoveToken
+from covey.model.transfer import Found
 
 GIB = 2**30
 Draw = Callable[[Random], Request]
@@ -66,6 +67,14 @@ def _instance(random: Random) -> Request:
     )
 
 
+def _import(random: Random) -> Request:
+    upload = f"{random.getrandbits(32):08x}-0000-4000-8000-000000000000"
+    size = random.choice((1, 4)) * GIB
+    return ImportDisk(
+        instance=_web(random), upload=upload, found=Found("vdi", size, size // 2, size // 4), format=random.choice(("", "raw"))
+    )
+
+
 def _rules(random: Random) -> tuple[Rule, ...]:
     return random.choice(((), (Rule("in", "tcp", "80"),), (Rule("in", peer="firewall:web"), Rule("out", "udp"))))
 
@@ -96,6 +105,7 @@ REQUESTS: tuple[tuple[int, Draw], ...] = (
     (3, lambda random: ModifyInstance(instance=_web(random), notes=str(random.random()))),
     (8, lambda random: AddDisk(instance=_web(random), size=random.choice((1, 5)) * GIB, format=random.choice(("", "raw")))),
     (6, lambda random: GrowDisk(instance=_web(random), disk=random.randrange(2), size=random.choice((5, 9, 12)) * GIB)),
+    (3, _import),
     (4, lambda random: FlattenDisk(instance=_web(random), disk=random.randrange(2))),
     (5, lambda random: RemoveDisk(instance=_web(random), disk=random.randrange(3), purge=random.random() < 0.3)),
     (4, lambda random: RestoreDisk(instance=_web(random), disk=random.randrange(3))),

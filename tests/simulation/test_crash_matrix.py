@@ -74,6 +74,7 @@ async def _crash(row: Row, kind: str, undo: bool, point: str, victim: str) -> No
     ended = ended_jobs(world)[job].job
     assert [*world.broken, *broken_jobs(world), *differences(world)] == []
     assert ended.state == ("cancelled" if undo else "succeeded"), ended.error
+    assert [key for key in _keys(world)[0] if key.startswith("upload:")] == [], "what was sent is left"
     if undo:
         assert _keys(world) == (things, records), "what was taken back is not as it was"
         assert ended.left == ()

@@ -7,19 +7,21 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from random import Random
 from typing import Any
 
 from covey.agent.tasks import EpochFile
 from covey.base.errors import CoveyError, Unavailable
-from covey.host.shelf import Thing
+from covey.host.shelf import MemoryShelf, Thing
+from covey.host.storage.fake import upload_key
 from covey.model import record as records
 from covey.model.cluster import Defaults
 from covey.model.job import Job
 from covey.model.order import Order, Outcome
 from covey.model.record import Record
 from covey.model.request import Request
+from covey.model.requests.disk import ImportDisk
 from covey.store.memory import MemoryData
 from covey.store.protocol import Op, Put, Unchanged
 from tests.kit.builders import a_cluster_record, a_network, a_node, a_pool, an_image
@@ -135,10 +137,18 @@ class World:
             raise Unavailable("nobody leads", "cluster")
         request = replace(request, seed=f"{self.random.getrandbits(128):032x}", now=self.clock.now())
         request.check()
+        if isinstance(request, ImportDisk):
+            self._receive(request)
         job, _ = await leader.engine.submit(Job(0, request, "anna", "queued", self.clock.now(), **about))
         self.acknowledged[job.id] = request
         self.note(f"job {job.id} is {request.title}")
         return job.id
+
+    def _receive(self, request: ImportDisk) -> None:
+        """The image that was sent lies on every machine: which it is for, only its plan says."""
+        for machine in self.machines.values():
+            path = f"{a_pool().place.path}/uploads/{request.upload}.{request.found.format}"
+            MemoryShelf.put(machine.shelf, upload_key(path), asdict(request.found))  # by no order of a job
 
     async def close(self) -> None:
         for controller in self.controllers:

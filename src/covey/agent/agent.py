@@ -14,11 +14,12 @@ from covey.base.errors import CoveyError
 from covey.host.host import Host
 from covey.model.node import Telemetry
 from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Order, Telling
-from covey.model.pool import FoundVolume
+from covey.model.pool import FoundVolume, Place
 from covey.model.step import Step
 
 LONGEST_QUEUE = 100_000  # messages to a leader that does not read: then the stream is ended, and begins anew with all that counts
 LOOK_AT_FILTERS_EVERY_S = 60.0
+LOOK_AT_UPLOADS_EVERY_S = 600.0
 log = structlog.get_logger()
 
 
@@ -32,12 +33,20 @@ class Agent:
         self._thermometer = Thermometer(host, self._emit, clock, about)
         self.tasks = Tasks(host, session, epochs, self._emit, self._settled)
         self._clock = clock
+        self._places: tuple[Place, ...] = ()
+        self._charged = asyncio.Event()
         self._background: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         self._background = [
             asyncio.create_task(work)
-            for work in (self._observer.run(), self._observer.look_again(), self._thermometer.run(), self._keep_filters())
+            for work in (
+                self._observer.run(),
+                self._observer.look_again(),
+                self._thermometer.run(),
+                self._keep_filters(),
+                self._clear_uploads(),
+            )
         ]
 
     async def close(self) -> None:
@@ -61,6 +70,17 @@ class Agent:
                 log.warning("cannot see to the packet rules of NICs; trying again", error=str(error))
             await self._clock.sleep(LOOK_AT_FILTERS_EVERY_S)
 
+    async def _clear_uploads(self) -> None:
+        """What was cut off when an agent died goes as soon as it is known where the pools are; what nobody made a disk of, in time."""
+        while True:
+            await self._charged.wait()
+            for place in self._places:
+                try:
+                    await self.host.uploads.ensure_old_absent(place)
+                except (CoveyError, OSError) as error:
+                    log.warning("cannot clear old uploads; trying again", pool=place.path, error=str(error))
+            await self._clock.sleep(LOOK_AT_UPLOADS_EVERY_S)
+
     async def greet(self, epoch: Epoch) -> Hello:
         """A leader tells its epoch before it gives any order (P9): from here on, older ones are refused. Raises Refused for an older one."""
         self.tasks.epochs.obey(epoch)
@@ -68,6 +88,8 @@ class Agent:
 
     async def look_after(self, charge: Charge) -> None:
         self._thermometer.look_after(charge)
+        self._places = tuple(charge.pools.values())
+        self._charged.set()
         await self._thermometer.tell()
 
     def accept(self, orders: list[Order]) -> list[CoveyError | None]:

@@ -20,12 +20,15 @@ from covey.base.errors import CoveyError, Unavailable, from_json
 from covey.base.log import belongs_to
 from covey.model import codec
 from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Order, Outcome
+from covey.model.pool import Place, Volume
 from covey.model.step import Step
+from covey.model.transfer import Content, Found
 
 RECONNECT_S = 0.2  # pause between attempts, doubled up to RECONNECT_MOST_S
 RECONNECT_MOST_S = 2.0
 REQUEST_TIMEOUT_S = 20.0
 INVENTORY_TIMEOUT_S = 120.0
+TRANSFER_SILENCE_S = 600.0  # an image is looked at when it has come, a disk before it goes
 log = structlog.get_logger()
 
 
@@ -200,6 +203,46 @@ class Link:
         except (httpx2.HTTPError, OSError) as error:
             raise self._silent(error) from error
         return dict(_checked(answer))
+
+    async def receive(self, place: Place, upload: str, format: str, sha256: str, pieces: AsyncIterator[bytes]) -> Found:
+        """Have an image taken in. Raises Unavailable, what the node refuses, and what `pieces` raise: then nothing is left of it."""
+        query = {"template": place.template, "path": place.path, "format": format, "sha256": sha256}
+        try:
+            answer = await self._client.put(f"/uploads/{upload}", params=query, content=pieces, timeout=TRANSFER_SILENCE_S)
+        except (httpx2.HTTPError, OSError) as error:
+            raise self._silent(error) from error
+        return codec.decode(Found, _checked(answer))
+
+    async def discard(self, place: Place, upload: str) -> None:
+        query = {"template": place.template, "path": place.path}
+        try:
+            _checked(await self._client.delete(f"/uploads/{upload}", params=query))
+        except (httpx2.HTTPError, OSError) as error:
+            raise self._silent(error) from error
+
+    @contextlib.asynccontextmanager
+    async def export(self, volume: Volume, format: str) -> AsyncIterator[Content]:
+        """What a volume shows. Raises Unavailable, and what the node refuses."""
+        wish = json.dumps({"volume": codec.encode(volume), "format": format})
+        request = self._client.build_request("POST", "/export", content=wish, timeout=TRANSFER_SILENCE_S)
+        try:
+            answer = await self._client.send(request, stream=True)
+        except (httpx2.HTTPError, OSError) as error:
+            raise self._silent(error) from error
+        try:
+            if answer.status_code != 200:
+                await answer.aread()
+                _checked(answer)
+            yield Content(int(answer.headers["content-length"]), self._pieces(answer))
+        finally:
+            await answer.aclose()
+
+    async def _pieces(self, answer: httpx2.Response) -> AsyncIterator[bytes]:
+        try:
+            async for piece in answer.aiter_raw():
+                yield piece
+        except (httpx2.HTTPError, OSError) as error:
+            raise self._silent(error) from error
 
     async def _ask(self, method: str, path: str, charge: Charge, timeout_s: float = REQUEST_TIMEOUT_S) -> httpx2.Response:
         try:

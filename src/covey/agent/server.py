@@ -1,7 +1,7 @@
 """The agent's door: HTTP over a unix socket of the machine, for its own root only.
 
 PUT /hello (a leader says its epoch), PUT /orders (many at once; answers at once), POST /acknowledge, PUT /charge, POST /inventory,
-POST /guest/ID/VERB, GET /screenshot/ID,
+POST /guest/ID/VERB, GET /screenshot/ID, PUT and DELETE /uploads/ID (an image that was sent), POST /export (a disk, as one stream),
 GET /stream (a JSON message a line, for ever), GET /console/ID/log and WebSocket /console/ID.
 """
 
@@ -13,18 +13,20 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from covey.agent.agent import Agent
 from covey.agent.guest import GUEST_VERBS
+from covey.agent.handing_out import opened
 from covey.base.errors import BadInput, CoveyError
 from covey.host.guest.protocol import ConsoleSession
 from covey.model import codec
 from covey.model.names import check_uuid
 from covey.model.order import Charge, Order
+from covey.model.pool import Place, Volume
 
 MOST_REASON = 120  # bytes: a closing frame takes 123 (RFC 6455, section 5.5)
 
@@ -72,6 +74,21 @@ def make_app(agent: Agent) -> Starlette:
         picture = await agent.host.hypervisor.screenshot(check_uuid(request.path_params["instance"]))
         return Response(picture, media_type="image/png")
 
+    async def receive(request: Request) -> Response:
+        query, upload = request.query_params, check_uuid(request.path_params["upload"])
+        uploads = agent.host.uploads
+        found = await uploads.receive(_place(request), upload, query["format"], query["sha256"], request.stream())
+        return _json(codec.encode(found))
+
+    async def discard(request: Request) -> Response:
+        await agent.host.uploads.ensure_absent(_place(request), check_uuid(request.path_params["upload"]))
+        return _json({})
+
+    async def export(request: Request) -> Response:
+        wish = json.loads(await request.body())
+        attachment = agent.host.attachment(codec.decode(Volume, wish["volume"]))
+        return await opened(agent.host.exports.opened(attachment, wish["format"]))
+
     async def console_log(request: Request) -> Response:
         size = int(request.query_params.get("bytes", "0"))
         log = agent.host.guests.console_tail(check_uuid(request.path_params["instance"]), size)
@@ -96,10 +113,13 @@ def make_app(agent: Agent) -> Starlette:
             Route("/stream", stream),
             Route("/guest/{instance}/{verb}", ask_guest, methods=["POST"]),
             Route("/screenshot/{instance}", screenshot),
+            Route("/uploads/{upload}", receive, methods=["PUT"]),
+            Route("/uploads/{upload}", discard, methods=["DELETE"]),
+            Route("/export", export, methods=["POST"]),
             Route("/console/{instance}/log", console_log),
             WebSocketRoute("/console/{instance}", console),
         ],
-        exception_handlers={CoveyError: _refuse, ValueError: _refuse},
+        exception_handlers={CoveyError: _refuse, ValueError: _refuse, ClientDisconnect: _nobody},
     )
 
 
@@ -126,6 +146,10 @@ async def join(socket: WebSocket, session: ConsoleSession) -> None:
         await socket.close()
 
 
+def _place(request: Request) -> Place:
+    return Place(request.query_params["template"], request.query_params["path"])
+
+
 def _json(value: Any) -> Response:
     return Response(json.dumps(value, separators=(",", ":")), media_type="application/json")
 
@@ -134,3 +158,8 @@ async def _refuse(request: Request, error: Exception) -> Response:
     if isinstance(error, CoveyError):
         return JSONResponse(error.to_json(), status_code=error.status)
     return JSONResponse({"kind": "BadInput", "what": str(error), "object": "", "hint": ""}, status_code=400)
+
+
+async def _nobody(request: Request, error: Exception) -> Response:
+    """Whoever sent something has gone away before it was whole."""
+    return Response(status_code=499)

@@ -103,7 +103,7 @@ def options_of(call: Call, target: str) -> Options:
     return Options(
         query["reason"],
         _numbers(query["after"]) if query["after"] else (),
-        query["expect"],
+        query.get("expect", ""),
         call.header("idempotency-key"),
         (target, call.path.get("name", "")),
         revision,

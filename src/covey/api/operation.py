@@ -33,6 +33,7 @@ from covey.service.submit import Submissions
 LARGEST_BODY = 2**20
 LARGEST_NUMBER = 2**53 - 1  # what JSON's readers hold exactly
 JSON = "application/json"
+BYTES = "application/octet-stream"
 log = structlog.get_logger()
 
 
@@ -158,6 +159,7 @@ class Operation:
     errors: tuple[int, ...] = ()
     media_type: str = JSON
     example: Any = None
+    takes_bytes: bool = False  # the body is no JSON, and may be of any length
 
     def parse_query(self, text: bytes) -> dict[str, Any]:
         """Every declared parameter, with its default when it is absent. Raises BadInput, for unknown ones too: a mistyped
@@ -294,6 +296,9 @@ def _media(media_type: str) -> type[Response]:
 
 
 def _extra(operation: Operation) -> dict[str, Any] | None:
+    if operation.takes_bytes:
+        content = {BYTES: {"schema": {"type": "string", "format": "binary"}}}
+        return {"requestBody": {"required": True, "content": content}}
     if operation.example is None:
         return None
     return {"requestBody": {"content": {JSON: {"example": operation.example}}}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -94,6 +94,13 @@ class Client:
         return self.connection.request(
             change.method, change.path, query={**change.query, **query}, body=change.body, headers=headers
         )
+
+    def send(self, change: Change, terms: Terms, pieces: Iterable[bytes], length: int | None) -> Job:
+        """Hand in a change whose body is bytes."""
+        query = {**change.query, "reason": terms.reason, "after": ",".join(map(str, terms.after))}
+        headers = {"Idempotency-Key": terms.key}
+        job: Job = self.connection.send(change.path, pieces, length, query=query, headers=headers).json()
+        return job
 
     def in_guest(self, name: str, verb: str, body: Mapping[str, Any], seconds: float = 0.0) -> dict[str, Any]:
         """Have a guest's own agent do something, which may take so many seconds."""

@@ -6,19 +6,20 @@ import http.client
 import json
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from covey.base.errors import BadInput, CoveyError, Denied, Unavailable
+from covey.base.errors import BadInput, CoveyError, Denied, Unavailable, check
 from covey.client.door import Door, LocalDoor, RemoteDoor, find_door
 from covey.client.problem import error_of
 from covey.client.stream import ServerEvent, parse_events
 
 CONNECT_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 60.0
+TAKEN_IN_LIMIT_S = 600.0  # an image is looked at when it has come, a disk before it goes
 SILENCE_LIMIT_S = 45.0  # of a stream: the server sends a comment every 15 s
 _GONE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 
@@ -141,6 +142,50 @@ class Connection:
         response = self._http.getresponse()
         return Answer(response.status, response.headers, response.read())
 
+    def send(
+        self, path: str, pieces: Iterable[bytes], length: int | None, *, query: Mapping[str, object], headers: Mapping[str, str]
+    ) -> Answer:
+        """POST bytes, as they come, on a connection of its own; `length` None when it is not known. The server may answer before it has
+        read all. Raises the error that the answer tells, or Unavailable."""
+        sized = {"Content-Length": str(length)} if length is not None else {}
+        more = {"Content-Type": "application/octet-stream", **sized, **headers}
+        opened: http.client.HTTPConnection | None = None
+        try:
+            opened = self._open()
+            with suppress(BrokenPipeError, ConnectionResetError):  # it reads no more, and says why
+                body, chunked = iter(pieces), length is None
+                opened.request("POST", _target(path, query), body, self._headers(more, has_body=False), encode_chunked=chunked)
+            opened.sock.settimeout(TAKEN_IN_LIMIT_S)
+            response = opened.getresponse()
+            answer = Answer(response.status, response.headers, response.read())
+        except (OSError, http.client.HTTPException) as error:
+            raise self._no_answer(error) from error
+        finally:
+            if opened:
+                opened.close()
+        if answer.status >= 400:
+            raise error_of(answer.status, answer.data)
+        return answer
+
+    @contextmanager
+    def fetch(self, path: str, *, query: Mapping[str, object]) -> Iterator[Incoming]:
+        """Bytes as they come, on a connection of its own. Raises the error of the answer, or Unavailable."""
+        opened: http.client.HTTPConnection | None = None
+        try:
+            try:
+                opened = self._open()
+                opened.sock.settimeout(TAKEN_IN_LIMIT_S)
+                opened.request("GET", _target(path, query), None, self._headers({"Accept": "*/*"}, has_body=False))
+                response = opened.getresponse()
+                if response.status >= 400:
+                    raise error_of(response.status, response.read())
+            except (OSError, http.client.HTTPException) as error:
+                raise self._no_answer(error) from error
+            yield Incoming(self.door, response)
+        finally:
+            if opened:
+                opened.close()
+
     @contextmanager
     def events(self, path: str, *, last: str = "", query: Mapping[str, object] | None = None) -> Iterator[EventStream]:
         """A stream of server-sent events on a connection of its own; `last` is the id of the last one seen. Raises the error of the
@@ -186,6 +231,30 @@ class Connection:
 
     def _no_answer(self, error: Exception) -> CoveyError:
         return no_answer(self.door, error)
+
+
+class Incoming:
+    """Bytes that a server sends; it has said how many."""
+
+    def __init__(self, door: Door, response: http.client.HTTPResponse) -> None:
+        self._door = door
+        self._response = response
+        self.length = int(response.headers["Content-Length"])
+        self.came = 0
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes, fewer only at the end. Raises Unavailable when they break off."""
+        try:
+            data = self._response.read(size)
+        except (OSError, http.client.HTTPException) as error:
+            raise no_answer(self._door, error) from error
+        self.came += len(data)
+        broken = len(data) < size and self.came < self.length
+        check(
+            not broken,
+            Unavailable(f"it broke off after {self.came} of {self.length} bytes", str(self._door), "try again; see its log"),
+        )
+        return data
 
 
 class EventStream:

@@ -17,8 +17,9 @@ from covey.base.text import plain
 from covey.controller.hearing import Hearing
 from covey.model.network import Network
 from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Observation, Observed, Outcome, Progress, Telling
-from covey.model.pool import Pool
+from covey.model.pool import Place, Pool, Volume
 from covey.model.step import Step
+from covey.model.transfer import Content, Found
 from covey.model.view import ClusterView
 from covey.planner.network.laying import laid
 from covey.store.feed import Changes, Feed
@@ -134,6 +135,22 @@ class Fleet:
     async def screenshot(self, node: str, instance: str) -> bytes:
         """What is on a guest's screen, as PNG. Raises Unavailable, Refused."""
         return await self._link(node).screenshot(instance)
+
+    async def receive(
+        self, node: str, place: Place, upload: str, format: str, sha256: str, pieces: AsyncIterator[bytes]
+    ) -> Found:
+        """Have an image taken in. Raises Unavailable, BadInput, NoSpace, and what `pieces` raise."""
+        return await self._link(node).receive(place, upload, format, sha256, pieces)
+
+    async def discard(self, node: str, place: Place, upload: str) -> None:
+        """Nothing is left of an image that was taken in. Raises Unavailable."""
+        await self._link(node).discard(place, upload)
+
+    @contextlib.asynccontextmanager
+    async def export(self, node: str, volume: Volume, format: str) -> AsyncIterator[Content]:
+        """What a volume shows. Raises Unavailable, Refused."""
+        async with self._link(node).export(volume, format) as content:
+            yield content
 
     async def inventory(self, node: str) -> Inventory:
         """Everything of Covey's on a node. Raises Unavailable."""

@@ -6,11 +6,13 @@ Layout of the qcow2 header: docs/interop/qcow2.txt of QEMU.
 
 from __future__ import annotations
 
+import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 SECTOR = 512
+MOST_MEMORY = 2**32  # bytes of address space for a tool that opens what a stranger wrote
 LARGEST_QCOW2 = 2**51  # bytes: what a qcow2 with clusters of 64 KiB can map (its first-level table is at most 32 MiB)
 
 LONGEST_BACKING = 1023  # bytes of a backing file's name in a qcow2
@@ -52,7 +54,11 @@ def find_format(path: Path) -> DiskFormat:
     """The format of a file by its content. A qcow2 cut off within its header counts as raw. Raises OSError."""
     with path.open("rb") as file:
         head = file.read(SECTOR)
-        file_size = file.seek(0, 2)
+        return tell_format(head, file.seek(0, 2))
+
+
+def tell_format(head: bytes, file_size: int) -> DiskFormat:
+    """The format of a file that begins so."""
     if head.startswith(_QCOW2_MAGIC) and len(head) >= 104:
         return _parse_qcow2(head)
     for offset, magic, name in _FOREIGN:
@@ -102,3 +108,14 @@ def _parse_qcow2(head: bytes) -> DiskFormat:
     elif incompatible & _CORRUPT:
         flaw = "the qcow2 is marked as corrupt"
     return DiskFormat("qcow2", size, backing == 0 and not incompatible & _EXTERNAL_DATA, flaw)
+
+
+def alone(path: str, format: str) -> str:
+    """A file as QEMU's tools are to open it when a stranger wrote it: as this format and no other, with nothing below it, whatever its
+    header says."""
+    return f"json:{json.dumps({'driver': format, 'file': {'driver': 'file', 'filename': path}, 'backing': None})}"
+
+
+def bounds(most_written: int) -> tuple[str, ...]:
+    """What goes before a tool that opens such a file: it may take so much memory, and write no file of more bytes than these."""
+    return ("prlimit", f"--as={MOST_MEMORY}", f"--fsize={most_written}", "--core=0", "setpriv", "--no-new-privs")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from covey.base.errors import Refused, require
+from covey.host.export.protocol import Exports
 from covey.host.filter.protocol import Filters
 from covey.host.guest.protocol import Guests
 from covey.host.hypervisor.protocol import Hypervisor
@@ -13,6 +14,7 @@ from covey.host.image.protocol import Images
 from covey.host.machine import Machine
 from covey.host.network.protocol import Networks
 from covey.host.storage.protocol import Attachment, Storage
+from covey.host.upload.protocol import Uploads
 from covey.model.pool import Place, Volume
 
 
@@ -25,6 +27,8 @@ class Host:
     networks: Networks
     guests: Guests
     filters: Filters
+    uploads: Uploads
+    exports: Exports
 
     def storage(self, place: Place) -> Storage:
         return require(

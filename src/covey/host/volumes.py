@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from covey.base.errors import NotFound, Unavailable, require
 from covey.host.host import Host
 from covey.host.storage.protocol import Source
@@ -19,6 +21,14 @@ async def ensure_volume(host: Host, volume: Volume, image: str, job: str) -> int
         )
         source = Source(host.images.path(image), facts.format, facts.size)
     return await host.storage(volume.place).ensure_volume(volume, job, source)
+
+
+async def ensure_imported(
+    host: Host, volume: Volume, upload: str, format: str, job: str, told: Callable[[int, int], None]
+) -> int:
+    """The volume exists, made of an image that was sent; returns its real size. Raises NotFound when that is gone."""
+    source = host.uploads.source(volume.place, upload, format)
+    return await host.storage(volume.place).ensure_imported(volume, job, source, told)
 
 
 async def ensure_volume_size(host: Host, instance: str, disk: int, volume: Volume) -> int:

@@ -19,6 +19,8 @@ from covey.agent.tasks import EpochFile
 from covey.base.clock import SystemClock
 from covey.base.notify import tell_systemd
 from covey.base.run import run
+from covey.host.export.exports import HostExports
+from covey.host.export.fake import FakeExports
 from covey.host.filter.fake import FakeFilters
 from covey.host.filter.host import HostFilters
 from covey.host.guest.guests import FakeGuests, HostGuests
@@ -41,6 +43,8 @@ from covey.host.shelf import FileShelf
 from covey.host.storage.diskless import DisklessStorage
 from covey.host.storage.fake import FakeStorage
 from covey.host.storage.file import FileStorage
+from covey.host.upload.fake import FakeUploads
+from covey.host.upload.uploads import HostUploads
 from covey.main.layout import Choices, Layout, node_id
 from covey.model.cluster import Defaults
 from covey.model.machine import Facts, Load
@@ -118,6 +122,8 @@ async def _real_host(choices: Choices) -> tuple[Host, str]:
         HostNetworks(netns or None, node_id(layout)),
         HostGuests(hypervisor, layout.seeds, owner),
         HostFilters(layout.filters, node_id(layout), netns or None),
+        HostUploads(),
+        HostExports(layout.agent / "exports"),
     )
     return host, version
 
@@ -135,5 +141,7 @@ async def _fake_host(layout: Layout) -> tuple[Host, str]:
         FakeNetworks(shelf),
         FakeGuests(hypervisor, shelf),
         FakeFilters(shelf),
+        FakeUploads(shelf),
+        FakeExports(shelf),
     )
     return host, "pretended"

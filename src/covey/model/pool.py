@@ -8,6 +8,11 @@ FLOOR_FRACTION = 0.05  # a pool is full at 5 % free ...
 FLOOR_BYTES = 2 * 2**30  # ... or at 2 GiB free, whichever comes first
 
 
+def floor_of(size: int) -> int:
+    """Bytes that stay free in a pool of `size` bytes."""
+    return max(int(size * FLOOR_FRACTION), FLOOR_BYTES)
+
+
 @dataclass(frozen=True, slots=True)
 class Capability:
     """What a storage template can do. Planners ask this record, never the template's name."""

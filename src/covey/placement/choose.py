@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from covey.base.errors import NoSpace, Unavailable, check, require
 from covey.base.units import humane_size
 from covey.model.node import Node
-from covey.model.pool import FLOOR_BYTES, FLOOR_FRACTION, Pool
+from covey.model.pool import Pool, floor_of
 from covey.model.removed import Removed
 from covey.model.view import ClusterView
 
@@ -50,7 +50,7 @@ def check_room(view: ClusterView, node: Node, room: Room, object: object) -> Non
         view.space(node.id, room.pool),
         Unavailable(f"its room on {node.name} is not known", room.pool, "is its directory there? covey cluster verify"),
     )
-    floor = max(int(space.size * FLOOR_FRACTION), FLOOR_BYTES)
+    floor = floor_of(space.size)
     check(
         space.free - room.amount >= floor,
         NoSpace(

@@ -11,13 +11,24 @@ from covey.model.domain import DomainDisk
 from covey.model.instance import Disk, Instance
 from covey.model.plan import Claim, Plan, change, delete, nothing, put
 from covey.model.removed import Removed
-from covey.model.requests.disk import MOST_DISKS, AddDisk, FlattenDisk, GrowDisk, RemoveDisk, RestoreDisk
+from covey.model.requests.disk import (
+    MOST_DISKS,
+    AddDisk,
+    FlattenDisk,
+    GrowDisk,
+    ImportDisk,
+    RemoveDisk,
+    RestoreDisk,
+    check_disk_size,
+)
 from covey.model.step import ResultOf
 from covey.model.steps.disk import (
     EnsureDiskAttached,
     EnsureDiskDetached,
     EnsureFlat,
     EnsureGuestSeesSize,
+    EnsureImported,
+    EnsureUploadAbsent,
     EnsureVolume,
     EnsureVolumeAbsent,
     EnsureVolumesFound,
@@ -57,6 +68,40 @@ def add(view: ClusterView, request: AddDisk) -> Plan:
         uses_of(after),
         (Claim(instance.node, pool.id, room.amount),),
         success=(change(after, "disks"),),
+    )
+
+
+@plans(ImportDisk)
+def bring_in(view: ClusterView, request: ImportDisk) -> Plan:
+    """Add a disk made of an image that was sent, to the running guest too. Raises BadInput for its size, Refused, NoSpace."""
+    instance = view.instance(request.instance)
+    check_settled(instance)
+    index = _free_index(view, instance)
+    found = request.found
+    pool = choose_pool(view, request.pool, str(instance))
+    check_disk_size(found.size, "the image that was sent")
+    volume = new_volume(pool, found.size, request.format, draw_uuid(request, "disk"), str(instance))
+    room = Room(pool, max(written_at_once(volume, None), 0 if volume.format == "raw" else found.needs))
+    check_room(view, view.node_by_id(instance.node), room, instance)
+    disk = Disk(index, pool.id, volume)
+    after = replace(instance, disks=tuple(sorted((*instance.disks, disk), key=lambda disk: disk.index)))
+    what = (
+        f"a disk of {humane_size(volume.size)}"
+        if request.upload
+        else f"a disk from the {humane_size(found.length)} that are sent"
+    )
+    return Plan(
+        f"import {what} as disk {index} of {instance}",
+        (
+            EnsureImported(node=instance.node, volume=volume, upload=request.upload, format=found.format),
+            EnsureDiskAttached(node=instance.node, instance=instance.id, disk=DomainDisk(index, volume)),
+            EnsureUploadAbsent(node=instance.node, place=pool.place, upload=request.upload),
+        ),
+        uses_of(after),
+        (Claim(instance.node, pool.id, room.amount),),
+        (f"it is {found.format}, SHA-256 {found.sha256}",) if request.upload else (),
+        success=(change(after, "disks"),),
+        repair="covey cluster verify",
     )
 
 

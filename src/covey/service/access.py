@@ -39,6 +39,7 @@ GUARDED = frozenset(
         "guest.run",
         "guest.password",
         "guest.keys",
+        "disk.export",
         "cluster.verify",
         "cluster.fix",
         "job.cancel",

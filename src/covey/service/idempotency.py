@@ -46,7 +46,7 @@ def key_of(user: str, key: str) -> str:
 
 def digest_of(request: Request, user_data: str, after: tuple[int, ...], reason: str, expected: str) -> str:
     """Equal for equal wishes; what the service draws for each of them does not count."""
-    asked = codec.encode(request) | {"seed": "", "now": 0.0, "secret": "", "digest": "", "user_data": user_data}
+    asked = codec.encode(request) | {"seed": "", "now": 0.0, "secret": "", "digest": "", "upload": "", "user_data": user_data}
     return hashlib.sha256(json.dumps([asked, after, reason, expected], sort_keys=True).encode()).hexdigest()
 
 

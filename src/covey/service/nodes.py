@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from covey.model.order import Inventory, Progress
+from covey.model.pool import Place, Volume
+from covey.model.transfer import Content, Found
 
 
 class Terminal(Protocol):
@@ -48,4 +50,19 @@ class Nodes(Protocol):
 
     async def screenshot(self, node: str, instance: str) -> bytes:
         """What is on a guest's screen, as PNG. Raises Unavailable, Refused when it does not run."""
+        ...
+
+    async def receive(
+        self, node: str, place: Place, upload: str, format: str, sha256: str, pieces: AsyncIterator[bytes]
+    ) -> Found:
+        """Have an image taken in beside the volumes of `place`, and say what it is. Raises Unavailable, BadInput for what is none or refers
+        to other files, NoSpace, and what `pieces` raise; then nothing is left of it."""
+        ...
+
+    async def discard(self, node: str, place: Place, upload: str) -> None:
+        """Nothing is left of an image that was taken in. Raises Unavailable."""
+        ...
+
+    def export(self, node: str, volume: Volume, format: str) -> AbstractAsyncContextManager[Content]:
+        """What a volume shows; nobody writes to it within. Raises Unavailable, NotFound, Refused while somebody does."""
         ...

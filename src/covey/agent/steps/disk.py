@@ -10,6 +10,8 @@ from covey.model.steps.disk import (
     EnsureDiskDetached,
     EnsureFlat,
     EnsureGuestSeesSize,
+    EnsureImported,
+    EnsureUploadAbsent,
     EnsureVolume,
     EnsureVolumeAbsent,
     EnsureVolumesFound,
@@ -41,6 +43,25 @@ async def ensure_copy(work: Work, step: EnsureCopy) -> Result:
 @takes_back(EnsureCopy)
 async def undo_copy(work: Work, step: EnsureCopy) -> None:
     await work.host.storage(step.volume.place).ensure_volume_absent(step.volume, work.job)
+
+
+@carries_out(EnsureImported)
+async def ensure_imported(work: Work, step: EnsureImported) -> Result:
+    def told(done: int, total: int) -> None:
+        work.progress("converting", done, total)
+
+    return {"size": await volumes.ensure_imported(work.host, step.volume, step.upload, step.format, work.job, told)}
+
+
+@takes_back(EnsureImported)
+async def undo_imported(work: Work, step: EnsureImported) -> None:
+    await work.host.storage(step.volume.place).ensure_volume_absent(step.volume, work.job)
+    await work.host.uploads.ensure_absent(step.volume.place, step.upload)
+
+
+@carries_out(EnsureUploadAbsent)
+async def ensure_upload_absent(work: Work, step: EnsureUploadAbsent) -> None:
+    await work.host.uploads.ensure_absent(step.place, step.upload)
 
 
 @carries_out(EnsureFlat)

@@ -55,7 +55,7 @@ def _copy(source: Path, new: Path, progress: Progress, stop: threading.Event) ->
             digest.update(piece)
             if not shared:
                 check_room(new.parent, 0)  # others write, too
-                _write_sparsely(file, piece)
+                write_sparsely(file, piece)
             done += len(piece)
             progress("copying", done, before.st_size)
         file.truncate(done)
@@ -84,7 +84,7 @@ def _read(file: BinaryIO, source: Path) -> bytes:
         raise Unavailable(f"it cannot be read: {error}", source, "look at its disk and the kernel's log") from error
 
 
-def _write_sparsely(file: BinaryIO, piece: bytes) -> None:
+def write_sparsely(file: BinaryIO, piece: bytes) -> None:
     """Write a piece, leaving a hole for each part of it that is all zeros."""
     for start in range(0, len(piece), _HOLE):
         part = piece[start : start + _HOLE]

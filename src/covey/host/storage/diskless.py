@@ -29,6 +29,9 @@ class DisklessStorage:
     async def ensure_copy(self, volume: Volume, job: str, source: Attachment, told: Callable[[int, int], None]) -> int:
         raise _refused(volume)
 
+    async def ensure_imported(self, volume: Volume, job: str, source: Attachment, told: Callable[[int, int], None]) -> int:
+        raise _refused(volume)
+
     async def ensure_overlay(self, volume: Volume, job: str, base: Volume) -> int:
         raise _refused(volume)
 

@@ -24,6 +24,11 @@ def file_key(path: Path) -> str:
     return f"file:{path}"
 
 
+def upload_key(path: str) -> str:
+    """Where a fake upload tells a fake storage, on the same shelf, what was sent."""
+    return f"upload:{path}"
+
+
 def grow_open_volume(shelf: Shelf, volume: Volume, size: int) -> None:
     """What a pretended QEMU does to the file of a disk that it has open: it grows, whatever room there is. A volume that is not there is
     left so."""
@@ -57,11 +62,11 @@ class FakeStorage:
             self._shelf.get(_foreign_key(place)) is None,
             Refused("the directory holds files that are not Covey's", place.path, "name an empty directory"),
         )
-        if self._shelf.get(_pool_key(place)) is None:
-            self._shelf.put(_pool_key(place), {"job": job})
+        if self._shelf.get(pool_key(place)) is None:
+            self._shelf.put(pool_key(place), {"job": job})
 
     async def ensure_pool_absent(self, place: Place, job: str = "") -> None:
-        made = self._shelf.get(_pool_key(place))
+        made = self._shelf.get(pool_key(place))
         if made is None or (job and made["job"] != job):
             return
         held = self._shelf.items(_volumes_key(place))
@@ -69,7 +74,7 @@ class FakeStorage:
             not held,
             Refused(f"the pool still holds {len(held)} files", place.path, "move or remove them first"),
         )
-        self._shelf.delete(_pool_key(place))
+        self._shelf.delete(pool_key(place))
 
     async def space(self, place: Place) -> Space:
         self._check_present(place)
@@ -106,6 +111,21 @@ class FakeStorage:
         await self._check_room(volume, size)
         made = {"job": job, "size": size, "image": below["image"], "format": volume.format, "id": volume.id}
         self._shelf.put(key, made)
+        told(size, size)
+        return size
+
+    async def ensure_imported(self, volume: Volume, job: str, source: Attachment, told: Callable[[int, int], None]) -> int:
+        key = _volume_key(volume)
+        self._check_present(volume.place)
+        if (present := self._shelf.get(key)) is not None:
+            _check_ours(volume, present)
+            return int(present["size"])
+        sent = self._shelf.get(upload_key(source.path))
+        if sent is None:
+            raise NotFound("what is to be copied is gone", source.path, "see: covey cluster verify")
+        size = _check_size(volume, int(sent["size"]))
+        await self._check_room(volume, size)
+        self._shelf.put(key, {"job": job, "size": size, "image": "", "format": volume.format, "id": volume.id})
         told(size, size)
         return size
 
@@ -216,11 +236,11 @@ class FakeStorage:
 
     def unmount(self, place: Place) -> None:
         """For tests: the place is gone from view, as when its file system is not mounted."""
-        self._shelf.delete(_pool_key(place))
+        self._shelf.delete(pool_key(place))
 
     def _check_present(self, place: Place) -> None:
         check(
-            self._shelf.get(_pool_key(place)) is not None,
+            self._shelf.get(pool_key(place)) is not None,
             Unavailable("the pool's directory is gone or not mounted", place.path, "mount it"),
         )
 
@@ -253,7 +273,7 @@ def _check_ours(volume: Volume, present: Thing) -> None:
     )
 
 
-def _pool_key(place: Place) -> str:
+def pool_key(place: Place) -> str:
     return f"pool:{place.path}"
 
 

@@ -71,21 +71,10 @@ class FileStorage:
         return _size(volume, path)
 
     async def ensure_copy(self, volume: Volume, job: str, source: Attachment, told: Callable[[int, int], None]) -> int:
-        path, below = self._path(volume), Path(source.path)
-        await self._looks.at(volume.place, _check_present)
-        if path.exists():
-            _check_ours(volume, path)
-            return _size(volume, path)
-        check(below.exists(), NotFound("what is to be copied is gone", below, "see: covey cluster verify"))
+        return await self._ensure_copied(volume, job, source, qcow2.trusted(source), told)
 
-        async def fill(new: Path) -> None:
-            await qcow2.copy_whole(volume, new, below, source.format, told)
-            if volume.format == "raw":
-                await in_thread(_allocate, new, new.stat().st_size)
-
-        with told_apart(volume.place, volume):
-            await self._make(volume, job, path, "", fill)
-        return _size(volume, path)
+    async def ensure_imported(self, volume: Volume, job: str, source: Attachment, told: Callable[[int, int], None]) -> int:
+        return await self._ensure_copied(volume, job, source, qcow2.stranger(volume, source), told)
 
     async def ensure_overlay(self, volume: Volume, job: str, base: Volume) -> int:
         path, below = self._path(volume), self._path(base)
@@ -179,6 +168,25 @@ class FileStorage:
             BadInput(f"{volume.format!r} is no format of a file volume", volume.id, "use qcow2 or raw"),
         )
         return _path_of(volume)
+
+    async def _ensure_copied(
+        self, volume: Volume, job: str, source: Attachment, opened: qcow2.Opened, told: Callable[[int, int], None]
+    ) -> int:
+        path, below = self._path(volume), Path(source.path)
+        await self._looks.at(volume.place, _check_present)
+        if path.exists():
+            _check_ours(volume, path)
+            return _size(volume, path)
+        check(below.exists(), NotFound("what is to be copied is gone", below, "see: covey cluster verify"))
+
+        async def fill(new: Path) -> None:
+            await qcow2.copy_whole(volume, new, opened, told)
+            if volume.format == "raw":
+                await in_thread(_allocate, new, new.stat().st_size)
+
+        with told_apart(volume.place, volume):
+            await self._make(volume, job, path, "", fill)
+        return _size(volume, path)
 
     async def _create(self, volume: Volume, job: str, path: Path, size: int, source: Source | None) -> None:
         create = _create_qcow2 if volume.format == "qcow2" else _create_raw

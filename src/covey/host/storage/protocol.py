@@ -59,6 +59,10 @@ class Storage(Protocol):
         foreign file in its place."""
         ...
 
+    async def ensure_imported(self, volume: Volume, job: str, source: Attachment, told: Callable[[int, int], None]) -> int:
+        """As `ensure_copy`, of a file that a stranger wrote: it is opened as its format and alone, and under limits."""
+        ...
+
     async def ensure_overlay(self, volume: Volume, job: str, base: Volume) -> int:
         """The volume exists and lies on `base`, which a guest may have open: empty when it is made, tagged with `job`. Returns its real
         size. Raises NotFound when the base is gone, NoSpace, Refused for a foreign file in its place or a format that cannot."""

@@ -7,10 +7,12 @@ file goes on showing the same, whatever is written into the lower one that it co
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from covey.base.errors import Refused, check
-from covey.host.formats import find_backing
+from covey.host.formats import alone, bounds, find_backing
+from covey.host.storage.protocol import Attachment
 from covey.host.storage.tool import image_tool, tool
 from covey.model.pool import Volume
 
@@ -23,24 +25,29 @@ async def create_above(volume: Volume, new: Path, size: int, below: Path, format
     await image_tool(volume, ("create", "-q", "-u", "-f", "qcow2", "-b", str(below), "-F", format, str(new), str(size)))
 
 
-async def copy_whole(volume: Volume, new: Path, below: Path, format: str, told: Callable[[int, int], None]) -> None:
-    """All that a file and what it lies on show, as one file on its own. Holes stay holes."""
-    argv = (
-        *POLITE,
-        "qemu-img",
-        "convert",
-        "-p",
-        "-t",
-        "none",
-        "-T",
-        "none",
-        "-f",
-        format,
-        "-O",
-        volume.format,
-        str(below),
-        str(new),
-    )
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """How a copy's source is opened: what goes before the tool, and what names the file to it."""
+
+    before: tuple[str, ...]
+    words: tuple[str, ...]
+
+
+def trusted(source: Attachment) -> Opened:
+    """A file of Covey's own, with all that it lies on."""
+    return Opened((), ("-f", source.format, source.path))
+
+
+def stranger(volume: Volume, source: Attachment) -> Opened:
+    """A file that somebody sent, to become `volume`: nothing of it is followed."""
+    most = volume.size + volume.size // 512 + 2**26  # with a qcow2's tables
+    return Opened(bounds(most), (alone(source.path, source.format),))
+
+
+async def copy_whole(volume: Volume, new: Path, source: Opened, told: Callable[[int, int], None]) -> None:
+    """All that a source shows, as one file on its own. Holes stay holes."""
+    options = ("-p", "-t", "none", "-T", "none", "-O", volume.format)
+    argv = (*source.before, *POLITE, "qemu-img", "convert", *options, *source.words, str(new))
     await tool(volume, argv, 60 + volume.size / SLOWEST_MERGE, lambda part: told(int(volume.size * part), volume.size))
 
 

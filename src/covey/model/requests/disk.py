@@ -8,10 +8,12 @@ from covey.base.errors import BadInput, check
 from covey.base.units import humane_size
 from covey.model.names import check_name
 from covey.model.request import Request
+from covey.model.transfer import Found
 
 SMALLEST_DISK = 2**20
 LARGEST_DISK = 2**46  # 64 TiB: beyond what the file systems of these machines hold
 MOST_DISKS = 24
+NOTHING = Found()
 
 
 def check_disk_size(size: int, object: str) -> None:
@@ -38,6 +40,28 @@ class AddDisk(Request, kind="disk.add"):
     @property
     def title(self) -> str:
         return f"disk add {self.instance} {humane_size(self.size)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportDisk(Request, kind="disk.import"):
+    """Make a disk of an image that was sent. `upload` and `found`, what its node says of it, are filled in by the service: `upload` is ""
+    while it is still to come."""
+
+    instance: str
+    pool: str = ""
+    format: str = ""
+    upload: str = ""
+    found: Found = NOTHING
+
+    def check(self) -> None:
+        check_name(self.instance, "instance")
+        if self.pool:
+            check_name(self.pool, "pool")
+        check(self.format in ("", "qcow2", "raw"), BadInput(f"{self.format[:40]!r} is no disk format", "format"))
+
+    @property
+    def title(self) -> str:
+        return f"disk import {self.instance} {humane_size(self.found.size)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

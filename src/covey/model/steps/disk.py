@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from covey.base.units import humane_size
 from covey.model.domain import DomainDisk
-from covey.model.pool import Volume
+from covey.model.pool import Place, Volume
 from covey.model.step import FORWARD, UNDOABLE, Step
 from covey.model.steps.instance import StepOnInstance
 
@@ -41,6 +41,40 @@ class EnsureCopy(Step, kind="copied@1", role=UNDOABLE):
     @property
     def title(self) -> str:
         return f"full copy of a disk of {humane_size(self.volume.size)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureImported(Step, kind="imported@1", role=UNDOABLE):
+    """The volume exists and shows what the upload, an image of `format` in the same place, shows. Taken back, the upload goes, too.
+    Returns `size`."""
+
+    volume: Volume
+    upload: str  # id
+    format: str
+
+    @property
+    def object(self) -> str:
+        return f"volume/{self.volume.id}"
+
+    @property
+    def title(self) -> str:
+        return f"volume {humane_size(self.volume.size)} {self.volume.format} made of the image that was sent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureUploadAbsent(Step, kind="upload-absent@1", role=FORWARD):
+    """Nothing of the image that was sent is left beside the volumes of `place`."""
+
+    place: Place
+    upload: str  # id
+
+    @property
+    def object(self) -> str:
+        return f"upload/{self.upload}"
+
+    @property
+    def title(self) -> str:
+        return "image that was sent removed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,15 +7,9 @@ import click
 from covey.base.errors import NotFound, require
 from covey.base.units import parse_size
 from covey.cli.change import carry_out
+from covey.cli.disk.noun import INDEX, command
 from covey.cli.session import Session
-from covey.cli.verbs import RELATIVE_SIZE, SIZE, Manner, Name, Noun, Number, changes, named
-
-INDEX = Number(0, 1000)
-
-
-@click.group(cls=Noun)
-def command() -> None:
-    """Disks of instances. `covey instance info NAME` shows them with their numbers."""
+from covey.cli.verbs import RELATIVE_SIZE, SIZE, Manner, Name, changes, named
 
 
 @command.command(

@@ -1,0 +1,1 @@
+"""What a disk holds, as a stream of bytes."""

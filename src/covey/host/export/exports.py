@@ -1,0 +1,105 @@
+"""Disks read by qemu-nbd, and streamed: no copy is made, and what holds nothing is not read."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from covey.base.errors import NotFound, StepFailed, Unavailable, check
+from covey.base.qcow2 import CLUSTER, Layout, runs_of
+from covey.base.run import run
+from covey.host.export.hold import held_from_writers
+from covey.host.export.nbd import MOST_AT_ONCE, Disk, connect
+from covey.host.storage.protocol import Attachment
+from covey.model.transfer import Content
+
+BEGIN_WITHIN_S = 20.0
+LONGEST_S = 7 * 24 * 3600.0
+_LOOK_S = 0.01
+_ZEROS = bytes(MOST_AT_ONCE)
+
+
+class HostExports:
+    """`directory` is for sockets: what an agent that was killed left there is removed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        shutil.rmtree(directory, ignore_errors=True)
+
+    @asynccontextmanager
+    async def opened(self, attachment: Attachment, format: str) -> AsyncIterator[Content]:
+        path = Path(attachment.path)
+        check(path.exists(), NotFound("its file is not there", path, "see: covey cluster verify"))
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        socket = self._directory / secrets.token_hex(4)
+        with held_from_writers(path):
+            server = asyncio.create_task(_serve(attachment, socket))
+            try:
+                disk = await _meet(server, socket, attachment.path)
+                try:
+                    yield await content_of(disk, format)
+                finally:
+                    await disk.close()
+            finally:
+                server.cancel()
+                await asyncio.wait((server,))
+                socket.unlink(missing_ok=True)
+
+
+async def _serve(attachment: Attachment, socket: Path) -> None:
+    """Ends with its one client, or when it is cancelled. It dies with this process."""
+    argv = ("setpriv", "--pdeathsig", "KILL", "nice", "-n", "10", "ionice", "-c", "3", "qemu-nbd", "--read-only", "--shared", "1")
+    await run((*argv, "--format", attachment.format, "--socket", str(socket), attachment.path), timeout_s=LONGEST_S)
+
+
+async def _meet(server: asyncio.Task[None], socket: Path, path: str) -> Disk:
+    try:
+        async with asyncio.timeout(BEGIN_WITHIN_S):
+            while True:
+                try:
+                    return await connect(socket, path)
+                except (FileNotFoundError, ConnectionRefusedError):
+                    if server.done():
+                        await server
+                    await asyncio.sleep(_LOOK_S)
+    except TimeoutError as error:
+        raise Unavailable("what reads it does not begin", path, "is the machine overloaded? try again") from error
+    except StepFailed as error:
+        raise Unavailable(f"it cannot be read: {error.what}", path, "see: covey cluster verify") from error
+
+
+async def content_of(disk: Disk, format: str) -> Content:
+    extents = await disk.extents()
+    if format == "raw":
+        return Content(disk.size, _raw(disk, extents))
+    layout = Layout(disk.size, runs_of(extents))
+    return Content(layout.length, _qcow2(disk, layout))
+
+
+async def _raw(disk: Disk, extents: list[tuple[int, int]]) -> AsyncIterator[bytes]:
+    at = 0
+    for offset, length in (*extents, (disk.size, 0)):
+        while at < offset:
+            piece = min(MOST_AT_ONCE, offset - at)
+            yield _ZEROS[:piece]
+            at += piece
+        while at < offset + length:
+            piece = min(MOST_AT_ONCE, offset + length - at)
+            yield await disk.read(at, piece)
+            at += piece
+
+
+async def _qcow2(disk: Disk, layout: Layout) -> AsyncIterator[bytes]:
+    for piece in layout.tables():
+        yield piece
+    for part in layout.runs:
+        at, end = part.first * CLUSTER, (part.first + part.count) * CLUSTER
+        while at < end:
+            length = min(MOST_AT_ONCE, end - at)
+            data = await disk.read(at, min(length, disk.size - at))
+            yield data.ljust(length, b"\0")  # a disk may end within its last cluster
+            at += length

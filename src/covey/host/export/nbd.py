@@ -1,0 +1,124 @@
+"""A reader of NBD: asks a server what a disk holds and where it holds nothing, and no more.
+
+The protocol: doc/proto.md of the NBD project; fixed newstyle negotiation, structured replies, the context base:allocation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from covey.base.errors import Unavailable, check
+
+MOST_AT_ONCE = 2**20  # bytes of one read
+_MOST_LOOKED_AT = 2**30  # bytes that one question about allocation is for
+_OPTION, _OPTION_REPLY = 0x49484156454F5054, 0x3E889045565A9
+_GO, _STRUCTURED, _SET_CONTEXT = 7, 8, 10
+_ACK, _INFO, _CONTEXT = 1, 3, 4
+_READ, _END, _BLOCK_STATUS = 0, 2, 7
+_REQUEST, _REPLY = struct.Struct(">IHHQQI"), struct.Struct(">IHHQI")
+_NOTHING, _DATA, _HOLE, _STATUS = 0, 1, 2, 5
+_LAST = 1  # flag of a reply: nothing more comes to that request
+_ZERO = 2  # flag of base:allocation: it reads as zeros
+_LONGEST_REPLY = 2**24
+
+
+@dataclass(slots=True)
+class Disk:
+    """An open connection to a server that shows one disk of `size` bytes."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    path: str
+    size: int = 0
+
+    async def extents(self) -> list[tuple[int, int]]:
+        """Where it holds data: (offset, length), in order. Everything else reads as zeros. Raises Unavailable."""
+        found: list[tuple[int, int]] = []
+        at = 0
+        while at < self.size:
+            async for kind, payload in self._ask(_BLOCK_STATUS, at, min(_MOST_LOOKED_AT, self.size - at)):
+                self._expect(kind == _STATUS and len(payload) >= 12)
+                for length, flags in struct.iter_unpack(">II", payload[4:]):
+                    length = min(length, self.size - at)
+                    self._expect(length > 0)
+                    if not flags & _ZERO:
+                        if found and sum(found[-1]) == at:
+                            offset, before = found.pop()
+                            found.append((offset, before + length))
+                        else:
+                            found.append((at, length))
+                    at += length
+        return found
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """What it holds there; at most MOST_AT_ONCE bytes. Raises Unavailable."""
+        whole = bytearray(length)
+        async for kind, payload in self._ask(_READ, offset, length):
+            (at,) = struct.unpack_from(">Q", payload)
+            data = payload[8:] if kind == _DATA else bytes(struct.unpack_from(">I", payload, 8)[0])
+            self._expect(kind in (_DATA, _HOLE) and at - offset >= 0 and at - offset + len(data) <= length)
+            whole[at - offset : at - offset + len(data)] = data
+        return bytes(whole)
+
+    async def close(self) -> None:
+        self.writer.close()
+
+    async def _ask(self, kind: int, offset: int, length: int) -> AsyncIterator[tuple[int, bytes]]:
+        """The parts of the answer, one request at a time."""
+        try:
+            self.writer.write(_REQUEST.pack(0x25609513, 0, kind, 0, offset, length))
+            flags = 0
+            while not flags & _LAST:
+                magic, flags, answer, _, size = _REPLY.unpack(await self.reader.readexactly(_REPLY.size))
+                self._expect(magic == 0x668E33EF and size <= _LONGEST_REPLY)
+                payload = await self.reader.readexactly(size)
+                check(answer < 2**15, Unavailable(f"it cannot be read: {payload[6:].decode(errors='replace')}", self.path))
+                if answer != _NOTHING:
+                    yield answer, payload
+        except (OSError, EOFError) as error:
+            raise Unavailable(f"what reads it has ended: {error}", self.path, "see the agent's log") from error
+
+    def _expect(self, holds: object) -> None:
+        check(holds, Unavailable("what reads it answers nonsense", self.path, "is qemu-nbd of another release?"))
+
+
+async def connect(socket: Path, path: str) -> Disk:
+    """Meet the server behind a socket, which shows `path`. Raises OSError when there is none, Unavailable."""
+    reader, writer = await asyncio.open_unix_connection(str(socket), limit=4 * MOST_AT_ONCE)
+    disk = Disk(reader, writer, path)
+    try:
+        await _negotiate(disk)
+    except BaseException:
+        writer.close()
+        raise
+    return disk
+
+
+async def _negotiate(disk: Disk) -> None:
+    try:
+        greeting = await disk.reader.readexactly(18)
+        disk._expect(greeting.startswith(b"NBDMAGICIHAVEOPT"))
+        disk.writer.write(struct.pack(">I", 3))  # fixed newstyle, no padding
+        await _option(disk, _STRUCTURED, b"")
+        context = b"base:allocation"
+        await _option(disk, _SET_CONTEXT, struct.pack(">III", 0, 1, len(context)) + context)
+        for kind, payload in await _option(disk, _GO, struct.pack(">IH", 0, 0)):
+            if kind == _INFO and payload[:2] == b"\0\0":
+                (disk.size,) = struct.unpack_from(">Q", payload, 2)
+    except EOFError as error:
+        raise Unavailable("what reads it has ended", disk.path, "see the agent's log") from error
+
+
+async def _option(disk: Disk, option: int, data: bytes) -> list[tuple[int, bytes]]:
+    disk.writer.write(struct.pack(">QII", _OPTION, option, len(data)) + data)
+    answers: list[tuple[int, bytes]] = []
+    while not answers or answers[-1][0] != _ACK:
+        magic, of, kind, size = struct.unpack(">QIII", await disk.reader.readexactly(20))
+        disk._expect(magic == _OPTION_REPLY and of == option and kind < 2**31 and size <= _LONGEST_REPLY)
+        answers.append((kind, await disk.reader.readexactly(size)))
+    disk._expect(option != _SET_CONTEXT or answers[0][0] == _CONTEXT)
+    return answers

@@ -1,0 +1,1 @@
+"""Disk images that people send: taken in, looked at with suspicion, and kept until they are a disk."""
