@@ -140,7 +140,7 @@ async def test_while_a_disk_goes_out_its_guest_does_not_start_and_a_reader_that_
     environment = {**os.environ, "COVEY_STATE": str(covey.state)}
     reader = fetching(environment, "disk", "export", "web4", "0", "-", "--format", "raw")
     await eventually(lambda: exporting(covey))
-    await covey.fail("instance start web4", says=["web4", "lock"])
+    await covey.fail("instance start web4", says=["web4", "being exported"])
     end(reader)
     await eventually(lambda: not exporting(covey))
     await covey.do("instance start web4")

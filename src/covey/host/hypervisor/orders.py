@@ -17,6 +17,7 @@ from covey.host.hypervisor.xml import NAMESPACE, disk_target, render_disk, rende
 from covey.host.storage.protocol import Attachment
 from covey.model.domain import Domain, DomainDisk, DomainNic, tap_of
 
+_LOCKED = 'Failed to get "write" lock'  # QEMU's words
 _NO_MEMORY = ("cannot allocate memory", "cannot set up guest memory", "out of memory")
 _NO_ROOM = ("no space left on device", "disk quota exceeded")
 
@@ -50,7 +51,10 @@ def failure(error: Any, what: str, object: object) -> CoveyError:
         return NoSpace(f"this machine has no memory for it: {words}", object, "use a smaller --memory, or stop another instance")
     if any(sign in words.lower() for sign in _NO_ROOM):
         return NoSpace(f"{what}: {words}", object, "make room where the file is")
-    return StepFailed(f"{what}: {words}", object)
+    in_use = _LOCKED in words
+    return StepFailed(
+        f"{what}: {words}", object, "if it is being exported, wait for that; else see who has its disk open" if in_use else ""
+    )
 
 
 def define(connection: Any, instance: str, text: str) -> None:

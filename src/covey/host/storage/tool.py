@@ -72,7 +72,7 @@ async def tool(volume: Volume, argv: tuple[str, ...], timeout_s: float, told: Ca
     if os.strerror(errno.EFBIG) in said:
         raise too_large(volume.place, volume)
     if 'Failed to get "write" lock' in said or "Failed to get shared" in said:
-        raise Refused("the volume is open in a running guest", volume.id, "grow it through the guest, or stop the guest")
+        raise Refused("the volume is open in a running guest, or exported", volume.id, "stop the guest, or wait for the export")
     raise StepFailed(explain(argv, done.status, said.encode()), volume.id)
 
 
