@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
-from covey.base.errors import NotFound, StepFailed, Unavailable, check
+from covey.base.errors import CoveyError, NotFound, StepFailed, Unavailable, check
 from covey.base.qcow2 import CLUSTER, Layout, runs_of
 from covey.base.run import run
 from covey.host.export.hold import held_from_writers
@@ -19,6 +19,7 @@ from covey.model.transfer import Content
 
 BEGIN_WITHIN_S = 20.0
 LONGEST_S = 7 * 24 * 3600.0
+READ_AHEAD = 4  # pieces
 _LOOK_S = 0.01
 _ZEROS = bytes(MOST_AT_ONCE)
 
@@ -41,9 +42,11 @@ class HostExports:
             try:
                 disk = await _meet(server, socket, attachment.path)
                 try:
-                    yield await content_of(disk, format)
+                    length, pieces = await _stream(disk, format)
+                    async with aclosing(_ahead(pieces)) as ahead:
+                        yield Content(length, ahead)
                 finally:
-                    await disk.close()
+                    disk.close()
             finally:
                 server.cancel()
                 await asyncio.wait((server,))
@@ -72,15 +75,39 @@ async def _meet(server: asyncio.Task[None], socket: Path, path: str) -> Disk:
         raise Unavailable(f"it cannot be read: {error.what}", path, "see: covey cluster verify") from error
 
 
-async def content_of(disk: Disk, format: str) -> Content:
+async def _stream(disk: Disk, format: str) -> tuple[int, AsyncGenerator[bytes, None]]:
     extents = await disk.extents()
     if format == "raw":
-        return Content(disk.size, _raw(disk, extents))
+        return disk.size, _raw(disk, extents)
     layout = Layout(disk.size, runs_of(extents))
-    return Content(layout.length, _qcow2(disk, layout))
+    return layout.length, _qcow2(disk, layout)
 
 
-async def _raw(disk: Disk, extents: list[tuple[int, int]]) -> AsyncIterator[bytes]:
+async def _ahead(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The same, the next one read while one is on its way."""
+    coming: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(READ_AHEAD)
+
+    async def read() -> None:
+        try:
+            async for piece in pieces:
+                await coming.put(piece)
+            await coming.put(None)
+        except CoveyError as error:
+            await coming.put(error)
+
+    reading = asyncio.create_task(read())
+    try:
+        while (piece := await coming.get()) is not None:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+    finally:
+        reading.cancel()
+        await asyncio.wait((reading,))
+        await pieces.aclose()
+
+
+async def _raw(disk: Disk, extents: list[tuple[int, int]]) -> AsyncGenerator[bytes, None]:
     at = 0
     for offset, length in (*extents, (disk.size, 0)):
         while at < offset:
@@ -93,7 +120,7 @@ async def _raw(disk: Disk, extents: list[tuple[int, int]]) -> AsyncIterator[byte
             at += piece
 
 
-async def _qcow2(disk: Disk, layout: Layout) -> AsyncIterator[bytes]:
+async def _qcow2(disk: Disk, layout: Layout) -> AsyncGenerator[bytes, None]:
     for piece in layout.tables():
         yield piece
     for part in layout.runs:

@@ -56,15 +56,20 @@ class Disk:
 
     async def read(self, offset: int, length: int) -> bytes:
         """What it holds there; at most MOST_AT_ONCE bytes. Raises Unavailable."""
-        whole = bytearray(length)
+        parts: list[tuple[int, bytes]] = []
         async for kind, payload in self._ask(_READ, offset, length):
-            (at,) = struct.unpack_from(">Q", payload)
+            at = struct.unpack_from(">Q", payload)[0] - offset
             data = payload[8:] if kind == _DATA else bytes(struct.unpack_from(">I", payload, 8)[0])
-            self._expect(kind in (_DATA, _HOLE) and at - offset >= 0 and at - offset + len(data) <= length)
-            whole[at - offset : at - offset + len(data)] = data
+            self._expect(kind in (_DATA, _HOLE) and at >= 0 and at + len(data) <= length)
+            parts.append((at, data))
+        if len(parts) == 1 and len(parts[0][1]) == length:
+            return parts[0][1]  # all at once, as it mostly comes
+        whole = bytearray(length)
+        for at, data in parts:
+            whole[at : at + len(data)] = data
         return bytes(whole)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self.writer.close()
 
     async def _ask(self, kind: int, offset: int, length: int) -> AsyncIterator[tuple[int, bytes]]:
