@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import signal
 import sys
+from collections.abc import Sequence
 from math import comb
 from statistics import median
 
@@ -35,6 +36,7 @@ DISK = (
     Load("disk_read_again", "read", "sequential", 8, MIB, 128),
 )
 NET = (Load("net_in", "take", "sequential", 1, 1, 64 * MIB), Load("net_out", "send", "sequential", 1, 1, 64 * MIB))
+NAMES = [load.name for load in (*DISK, *NET)]
 CONFIDENCE = 0.95
 
 
@@ -45,7 +47,7 @@ async def main() -> None:
         async with a_pair(directory) as pair:
             compare_definitions(pair, quiet=given.json)
             pair.start()
-            figures = measured(pair, given.pairs, given.only or ["disk", "net"])
+            figures = measured(pair, given.pairs, given.only or NAMES)
     report(given, figures)
 
 
@@ -53,7 +55,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print only the last line: one JSON object")
     parser.add_argument("--pairs", type=int, default=41, help="how often both are measured [41]")
-    parser.add_argument("--only", choices=["disk", "net"], action="append", help="measure only this [both]")
+    parser.add_argument("--only", choices=NAMES, action="append", help="measure only this; repeatable [all]")
     given = parser.parse_args()
     if given.pairs < 7:
         parser.error("fewer than 7 pairs say nothing")
@@ -71,20 +73,18 @@ def compare_definitions(pair: Pair, quiet: bool) -> None:
         raise SystemExit("nobody has said why, in bench/definitions.py:\n" + "\n".join(strange))
 
 
-def measured(pair: Pair, pairs: int, parts: list[str]) -> dict[str, float]:
+def measured(pair: Pair, pairs: int, names: Sequence[str]) -> dict[str, float]:
     figures: dict[str, float] = {"pairs": pairs}
-    if "disk" in parts:
-        for guest in (pair.covey, pair.usual):
-            guest.speed(FILL)
-        for load in DISK:
+    for guest in (pair.covey, pair.usual):
+        guest.speed(FILL)
+    for load in (*DISK, *NET):
+        if load.name in names:
             figures |= compared(pair, load, pairs, load.name)
-    if "net" in parts:
-        for load in NET:
-            figures |= compared(pair, load, pairs, load.name)
+    unguarded = [load for load in NET if load.name in names]
+    if unguarded:
         pair.up.covey("nic", "modify", NAME, "0", "--spoofing", "allow", "--yes")
-        for load in NET:
-            figures |= compared(pair, load, pairs, f"{load.name}_unguarded")
-        pair.up.covey("nic", "modify", NAME, "0", "--spoofing", "deny", "--yes")
+    for load in unguarded:
+        figures |= compared(pair, load, pairs, f"{load.name}_unguarded")
     return figures
 
 

@@ -208,6 +208,8 @@ def test_a_file_is_reached_as_the_machine_allows_and_a_device_by_native_io() -> 
     found = [render_disk(DomainDisk(1, SECOND), attachment, "io_uring") for attachment in (file, device)]
     assert ['io="io_uring"' in text for text in found] == [True, False]
     assert 'io="native"' in found[1]
+    whole = ElementTree.fromstring(render_domain(SMALL, ATTACHMENTS, 0, "job-1", files(), "io_uring"))  # noqa: S314
+    assert whole.find("devices/disk/driver[@io='io_uring']") is not None
 
 
 def test_equal_definitions_have_equal_digests_and_others_do_not() -> None:
