@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from covey.base.errors import NotFound, Refused
+from covey.base.errors import NotFound, Refused, Unavailable
 from covey.host.export.exports import HostExports
 from covey.host.export.fake import FakeExports
 from covey.host.export.protocol import Exports
@@ -147,3 +149,17 @@ async def test_whoever_stops_reading_leaves_no_process_and_no_socket(host: Bench
         assert [words for _, words in command_lines() if attachment.path.encode() in words]
     assert [words for _, words in command_lines() if attachment.path.encode() in words] == []
     assert list((host.directory / "x").iterdir()) == []
+
+
+async def test_a_reader_that_dies_is_an_error_and_not_the_end(host: Bench) -> None:
+    attachment = await host.a_volume("raw", 64 * MIB)
+    write(attachment, "write -P 1 0 64M")
+    async with host.exports.opened(attachment, "raw") as content:
+        assert await anext(content.pieces)
+        for pid, words in command_lines():
+            if attachment.path.encode() in words:
+                os.kill(pid, signal.SIGKILL)
+        with pytest.raises(Unavailable):
+            async for _ in content.pieces:
+                pass
+    assert (await host.fetched(attachment, "raw"))[0] == 64 * MIB

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
-from covey.base.errors import CoveyError, NotFound, StepFailed, Unavailable, check
+from covey.base.errors import NotFound, StepFailed, Unavailable, check
 from covey.base.qcow2 import CLUSTER, Layout, runs_of
 from covey.base.run import run
 from covey.host.export.hold import held_from_writers
@@ -19,7 +19,6 @@ from covey.model.transfer import Content
 
 BEGIN_WITHIN_S = 20.0
 LONGEST_S = 7 * 24 * 3600.0
-READ_AHEAD = 4  # pieces
 _LOOK_S = 0.01
 _ZEROS = bytes(MOST_AT_ONCE)
 
@@ -49,7 +48,7 @@ class HostExports:
                     disk.close()
             finally:
                 server.cancel()
-                await asyncio.wait((server,))
+                await asyncio.gather(server, return_exceptions=True)
                 socket.unlink(missing_ok=True)
 
 
@@ -85,25 +84,18 @@ async def _stream(disk: Disk, format: str) -> tuple[int, AsyncGenerator[bytes, N
 
 async def _ahead(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """The same, the next one read while one is on its way."""
-    coming: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(READ_AHEAD)
 
-    async def read() -> None:
-        try:
-            async for piece in pieces:
-                await coming.put(piece)
-            await coming.put(None)
-        except CoveyError as error:
-            await coming.put(error)
+    async def read() -> bytes | None:
+        return await anext(pieces, None)
 
-    reading = asyncio.create_task(read())
+    coming = asyncio.create_task(read())
     try:
-        while (piece := await coming.get()) is not None:
-            if isinstance(piece, Exception):
-                raise piece
+        while (piece := await coming) is not None:
+            coming = asyncio.create_task(read())
             yield piece
     finally:
-        reading.cancel()
-        await asyncio.wait((reading,))
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
         await pieces.aclose()
 
 
