@@ -192,8 +192,6 @@ def lay_system_files(package: Package, root: Path) -> None:
     for kind in ("prometheus", "grafana"):
         for path in sorted((ROOT / "packaging" / kind).iterdir()):
             install(path, root / f"usr/share/covey/{kind}/{path.name}")
-    for monitoring in ("prometheus/covey.rules.yml", "grafana/covey.json"):
-        install(ROOT / "packaging" / monitoring, root / "usr/share" / package.name / monitoring)
     help_pages = ROOT / "build/deb/help"
     told(sys.executable, "-m", "docs.man", str(help_pages))
     for shell, place in COMPLETION.items():

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from covey.base.run import Completed
 from covey.lab.image import MachineRecipe, ensure_image
 from covey.lab.machine import Machine
 from tests.kit.bootsector import GREETING, ticking, write_image
@@ -26,6 +27,16 @@ INSTALL_WITHIN_S = 900.0
 COMMAND_WITHIN_S = 300.0
 UNITS = ("covey-libvirtd", "covey-agent", "covey-controller")
 PURGE = ("apt-get", "purge", "--yes", "covey")
+UEFI_GREETING = "UEFI-OK"
+DOOR = "127.0.0.1:7443"
+TOKEN, AUTHORITY = "/run/look.token", "/run/covey-ca.pem"
+# As a Prometheus comes: over TLS, with a token.
+METRICS = f"""
+import ssl, urllib.request as web
+trusted = ssl.create_default_context(cafile="{AUTHORITY}")
+asked = web.Request("https://{DOOR}/metrics", headers={{"Authorization": "Bearer " + open("{TOKEN}").read().strip()}})
+print(web.urlopen(asked, context=trusted, timeout=60).read().decode())
+"""
 
 
 def make_package(output: Path, version: str, name: str = "covey") -> Path:
@@ -65,6 +76,10 @@ class Installed:
     async def covey(self, *words: str) -> str:
         return await self.sh("covey", *words)
 
+    async def as_nobody(self, *argv: str) -> Completed:
+        """Run a program as a user who has no rights at all."""
+        return await self.machine.run("runuser", "-u", "nobody", "--", *argv)
+
     async def instance(self, name: str) -> dict[str, Any]:
         return dict(json.loads(await self.covey("instance", "info", name, "--json")))
 
@@ -84,9 +99,13 @@ class Installed:
         found = (re.match(r"(\d+) .*-uuid (\S+)", line) for line in told.splitlines())
         return {match[2]: int(match[1]) for match in found if match}
 
+    async def console(self, identity: str) -> str:
+        """All that a guest has printed."""
+        return await self.sh("cat", f"/var/lib/covey/guests/{identity}/console.log")
+
     async def beats(self, identity: str) -> list[int]:
         """Every number that the boot-sector guest has printed since its last boot."""
-        said = await self.sh("cat", f"/var/lib/covey/guests/{identity}/console.log")
+        said = await self.console(identity)
         whole = said.rpartition(GREETING)[2].split("\n")[:-1]
         return [int(line[1:9], 16) for line in whole if line.startswith("T")]
 
@@ -102,15 +121,24 @@ class Installed:
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+def write_uefi_disk(path: Path) -> Path:
+    """A disk that only a UEFI firmware can boot: OVMF's shell runs what is on it, and says the greeting."""
+    tree = path.with_suffix(".tree")
+    tree.mkdir()
+    (tree / "startup.nsh").write_bytes(b"echo " + UEFI_GREETING.encode() + b"\r\n")
+    subprocess.run(["qemu-img", "convert", "-O", "raw", f"fat:floppy:{tree}", str(path)], check=True, timeout=30)
+    return path
+
+
 @asynccontextmanager
 async def a_debian(handed_in: Sequence[Path], packages: tuple[str, ...]) -> AsyncIterator[Installed]:
-    """A Debian machine that has booted, with `packages` of Debian's, a guest's disk and `handed_in` in /root. KEEP=1 leaves its disk."""
+    """A Debian machine that has booted, with `packages` of Debian's, disks of guests and `handed_in` in /root. KEEP=1 leaves its disk."""
     image = await ensure_image(MachineRecipe(packages=packages))
     directory = Path(tempfile.mkdtemp(prefix=f"cvs{os.getpid()}-", dir=SCRATCH))
     machine = Machine(image, directory)
-    guest = write_image(directory / "tick.raw", ticking(obeys=True))
+    guests = (write_image(directory / "tick.raw", ticking(obeys=True)), write_uefi_disk(directory / "uefi.raw"))
     try:
-        await machine.start([guest, *handed_in])
+        await machine.start([*guests, *handed_in])
         yield Installed(machine)
     finally:
         await asyncio.shield(machine.end())

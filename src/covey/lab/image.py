@@ -58,7 +58,7 @@ cp -a {overlay}/. "$1"/
 """
 _SEAL = """#!/bin/sh -e
 rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin "$1"/var/cache/apt/archives/*.deb "$1"/boot/initrd.img*
-rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/*
+rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/*
 echo 00000000000000000000000000001ab0 > "$1/etc/machine-id"
 """
 
