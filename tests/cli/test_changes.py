@@ -187,6 +187,27 @@ def test_an_instance_is_asked_for_in_full(covey: Covey, server: FakeServer, tmp_
     }
 
 
+@pytest.mark.parametrize(
+    ("first_line", "is_known"),
+    [
+        ("#cloud-config", True),
+        ("#!/bin/sh", True),
+        ("Content-Type: multipart/mixed; boundary=x\nMIME-Version: 1.0", True),
+        ("## template: jinja", True),
+        ("packages: [nginx]", False),
+        ("\ufeff#cloud-config", False),
+    ],
+)
+def test_user_data_that_cloud_init_would_pass_over_is_pointed_out_and_sent(
+    covey: Covey, server: FakeServer, first_line: str, is_known: bool
+) -> None:
+    taken(server, "POST", "/v1/instances")
+    outcome = covey("instance", "add", "web1", "--user-data", "-", stdin=f"{first_line}\n")
+    assert outcome.status == 0, outcome.err
+    assert ("begin it with #cloud-config" in outcome.err) is not is_known
+    assert handed_in(server)[0].body["user_data"] == f"{first_line}\n"
+
+
 def test_what_is_not_said_is_left_to_the_cluster(covey: Covey, server: FakeServer) -> None:
     taken(server, "POST", "/v1/instances")
     covey("instance", "add", "web1")

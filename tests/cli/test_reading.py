@@ -279,6 +279,14 @@ def test_a_command_that_is_not_known_names_the_nearest(covey: Covey) -> None:
     assert outcome.err == "covey: instance: no such command 'lst'. Did you mean 'list'?\n  try: covey instance --help\n"
 
 
+@pytest.mark.parametrize(("theirs", "ours"), [("show", "info"), ("delete", "remove"), ("create", "add"), ("edit", "modify")])
+def test_the_word_of_another_system_is_answered_with_ours(covey: Covey, theirs: str, ours: str) -> None:
+    outcome = covey("instance", theirs, "web1")
+    assert outcome.status == 2
+    assert f"Did you mean {ours!r}?" in outcome.err
+    assert "Did you mean" not in covey("event", theirs).err, "events are only listed"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

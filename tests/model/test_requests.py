@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from covey.base.errors import BadInput
 from covey.model.request import Request
 from covey.model.requests.image import BuildImage
-from covey.model.requests.instance import AddInstance, ModifyInstance
+from covey.model.requests.instance import AddInstance, DiskWish, ModifyInstance
+from covey.model.requests.network import parse_subnet
 from tests.kit.requests import BY_KIND, any_of, request_kinds, requests
 
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
@@ -42,6 +43,23 @@ def test_a_sensible_request_is_accepted(kind: str) -> None:
         request.check()
 
     check()
+
+
+def test_a_size_without_a_unit_is_refused_with_the_reason_why() -> None:
+    for request in (AddInstance(name="web1", memory=512), AddInstance(name="web1", disks=(DiskWish(size=20),))):
+        with pytest.raises(BadInput, match=r"of (512|20) cannot be") as refused:
+            request.check()
+        assert "without a unit is bytes" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("10.77.5.3/24", "10.77.5.0/24"), ("10.77.5", "10.77.0.0/24"), ("fd00::1/64", "10.77.0.0/24")],
+)
+def test_the_address_of_a_machine_in_place_of_its_network_is_answered_with_the_network(given: str, meant: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        parse_subnet(given, "subnet")
+    assert refused.value.hint == f"write it like {meant}"
 
 
 @pytest.mark.parametrize("length", [64 * 1024 + 1, 10**6])

@@ -120,6 +120,14 @@ def test_what_another_instance_has_is_taken(taken: str) -> None:
         of(view, request)
 
 
+def test_who_asks_for_an_address_that_is_taken_is_told_who_has_it() -> None:
+    view = a_cluster(instances=[an_instance("web1", nics=(a_nic(number=10),))])
+    with pytest.raises(Refused, match=r"10\.77\.0\.10 is taken by web1"):
+        of(view, AddInstance(name="web2", nics=(NicWish(address="10.77.0.10"),)))
+    with pytest.raises(Refused, match=r"10\.77\.0\.11 is asked for twice"):
+        of(view, AddInstance(name="web2", nics=(NicWish(address="10.77.0.11"), NicWish(address="10.77.0.11"))))
+
+
 def test_addresses_are_given_from_the_lowest_free_one_on() -> None:
     network = a_network(pool=(10, 12))
     there = [an_instance("web1", nics=(a_nic(number=10, network=network),))]

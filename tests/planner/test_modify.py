@@ -15,7 +15,7 @@ from covey.model.shape import shape_of
 from covey.model.steps.instance import EnsureAskedToStop, EnsureDefined, EnsureGeneration, EnsureRedefined
 from covey.model.view import ClusterView
 from covey.planner import plan
-from tests.kit.builders import GIB, a_cluster, an_instance, an_observed, asked
+from tests.kit.builders import GIB, a_cluster, an_image, an_instance, an_observed, asked
 
 
 def running(instance: Instance | None = None, **changes: Any) -> ClusterView:
@@ -52,6 +52,11 @@ def test_what_a_running_guest_can_take_it_is_asked_for_at_once() -> None:
     assert made.warnings == ()
     assert made.summary == "change cpus and memory of instance web1"
     assert "memory 2G at once, after 1.0G" in " ".join(made.reasons) or "memory 2G at once, after 1G" in " ".join(made.reasons)
+
+
+def test_the_iso_that_a_running_guest_is_to_give_up_is_told_by_its_name() -> None:
+    made = modified(running(an_instance(iso=an_image().id)), iso="")
+    assert made.reasons == ("the running guest is asked for iso none at once, after debian-12",)
 
 
 def test_a_stopped_one_has_it_at_its_next_start_without_a_warning() -> None:

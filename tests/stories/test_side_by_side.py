@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.kit.covey_up import BAD_INPUT, FAILED, NO_ANSWER, CoveyUp, a_covey
+from tests.kit.covey_up import BAD_INPUT, DONE, FAILED, NO_ANSWER, START_WITHIN_S, CoveyUp, a_covey
+from tests.kit.eventually import eventually
 
 
 @pytest.mark.real
@@ -23,6 +24,16 @@ async def test_two_coveys_with_everything_of_the_same_name_do_not_disturb_each_o
         assert list(second.guests.values()) == pids[1:]
         await first.start()
         assert await first.json("instance list") == []
+
+
+async def test_whoever_reads_that_covey_runs_is_answered_at_once() -> None:
+    covey = CoveyUp("fake")
+    try:
+        covey.launch()
+        await eventually(lambda: "covey runs with its state in" in covey.log.read_text(), within=START_WITHIN_S)
+        assert (await covey.ask("status")).status == DONE
+    finally:
+        await covey.close()
 
 
 async def test_a_second_covey_on_the_same_state_is_refused_with_a_sentence() -> None:

@@ -89,7 +89,7 @@ def _moment(text: str) -> str:
     except BadInput:
         check(
             re.fullmatch(r"[0-9][0-9A-Za-z:.+-]*", text, re.ASCII),
-            BadInput(f"{text!r} is no time", "--since", "such as 2h or 30m"),
+            BadInput(f"{text!r} is no time", "--since", "such as 2h, or 2026-11-20T05:00:00Z"),
         )
         return text
 

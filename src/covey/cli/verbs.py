@@ -40,8 +40,27 @@ class Verb(click.Command):
                 formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
+OTHERS_SAY = {
+    "create": "add",
+    "delete": "remove",
+    "destroy": "remove",
+    "edit": "modify",
+    "ls": "list",
+    "set": "modify",
+    "show": "info",
+}
+
+
 class Noun(click.Group):
+    """Its verbs. Who comes from elsewhere and types another system's word is told ours."""
+
     command_class = Verb
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        ours = OTHERS_SAY.get(args[0], "")
+        if ours in self.commands and args[0] not in self.commands:
+            raise click.UsageError(f"No such command {args[0]!r}. Did you mean {ours!r}?", ctx)
+        return super().resolve_command(ctx, args)
 
 
 class Size(click.ParamType[Any]):

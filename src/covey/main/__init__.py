@@ -15,6 +15,7 @@ from covey.main.layout import CANNOT, Choices, alone, choose, prepare
 __all__ = ["choose", "up"]
 STOP_WITHIN_S = 15.0
 FIRST_START_S = 60.0
+LOOK_EVERY_S = 0.1
 
 
 def up(choices: Choices) -> int:
@@ -41,8 +42,21 @@ async def _supervise(choices: Choices) -> int:
         loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as group:
         programs = [group.create_task(_keep_running(program, choices, stop)) for program in ("agent", "controller")]
-        print(f"covey runs with its state in {choices.state} (Ctrl-C ends it; guests run on)", file=sys.stderr, flush=True)
+        group.create_task(_say_when_it_answers(choices, stop))
     return max(task.result() for task in programs)
+
+
+async def _say_when_it_answers(choices: Choices, stop: asyncio.Event) -> None:
+    """Whoever reads that it runs may give the next command at once."""
+    while not stop.is_set():
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_unix_connection(choices.layout.api_socket)
+            writer.close()
+            print(f"covey runs with its state in {choices.state} (Ctrl-C ends it; guests run on)", file=sys.stderr, flush=True)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await stop.wait()
 
 
 async def _keep_running(program: str, choices: Choices, stop: asyncio.Event) -> int:

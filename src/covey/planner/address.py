@@ -26,10 +26,29 @@ def choose_address(view: ClusterView, network: Network, version: int, wish: str,
     text = str(address)  # in its one spelling
     check(
         family.has_host(address) and text != family.gateway,
-        BadInput(f"{text} is not an address for guests of {network} ({family.subnet})", label),
+        BadInput(
+            f"{text} is not an address for guests of {network} ({family.subnet})",
+            label,
+            f"see: covey network info {network.name}",
+        ),
     )
-    check(text not in used and text not in taken, Refused(f"the address {text} is taken", label))
+    check(text not in taken, Refused(f"the address {text} is asked for twice", label, "give each NIC its own, or address=auto"))
+    check(
+        text not in used,
+        Refused(f"the address {text} is taken{_by(view, network, text)}", label, "give another one, or address=auto"),
+    )
     return text
+
+
+def _by(view: ClusterView, network: Network, text: str) -> str:
+    """Who has an address, for a sentence; "" when it is no instance's own."""
+    holders = (
+        instance.name
+        for instance in view.instances
+        if any(nic.network == network.id and text in (nic.address, nic.address6) for nic in instance.nics)
+    )
+    name = next(holders, "")
+    return f" by {name}" if name else ""
 
 
 def _first_free(network: Network, family: Family, is_taken: Callable[[str], bool], label: str) -> str:

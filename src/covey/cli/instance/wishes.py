@@ -11,6 +11,7 @@ from covey.base.errors import BadInput, check
 from covey.base.units import parse_duration, parse_size
 from covey.cli.instance.files import read_text
 from covey.cli.instance.platform import PLATFORM, platform_of
+from covey.cli.text import complain
 
 _IS_KEY = re.compile(r"(ssh|ecdsa|sk)-\S+ [A-Za-z0-9+/=]{20,}")
 DISK_KEYS = ("size", "pool", "format")
@@ -18,6 +19,7 @@ NIC_KEYS = ("network", "mac", "address", "address6")
 # A mapping may say these, too, as the API takes them: `cluster export` writes them so.
 NIC_SETTINGS = ("up", "guarded", "also", "limit_in", "limit_out", "firewalls", "rules")
 _PLAIN = ("name", "cpus", "max_cpus", "image", "iso", "uuid", "notes", "owner")
+CLOUD_INIT_KNOWS = ("#!", "#cloud-", "#include", "#part-handler", "## template:")
 KEYS = (
     *_PLAIN,
     *PLATFORM,
@@ -53,7 +55,7 @@ def body_of(wishes: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     if wishes.get("ssh_key"):
         body["ssh_keys"] = [key for file in _list(wishes["ssh_key"]) for key in keys_of(file, directory)]
     if wishes.get("user_data"):
-        body["user_data"] = read_text(wishes["user_data"], directory, "user_data")
+        body["user_data"] = _user_data(wishes["user_data"], directory)
     if wishes.get("firewall"):
         body["firewalls"] = _list(wishes["firewall"])
     if wishes.get("tag"):
@@ -64,6 +66,18 @@ def body_of(wishes: Mapping[str, Any], directory: Path) -> dict[str, Any]:
         body["start"] = False
     _add_wait(body, wishes.get("wait"), wishes.get("timeout"))
     return body
+
+
+def _user_data(file: Any, directory: Path) -> str:
+    """What cloud-init cannot know for its own is let through, since the image may have something else that reads it; but it is said."""
+    text = read_text(file, directory, "user_data")
+    begins_known = text.lstrip().lower().startswith(CLOUD_INIT_KNOWS)
+    if not begins_known and "mime-version:" not in text[:4096].lower():
+        complain(
+            f"user_data {file}: cloud-init will pass over it, for its first line says nothing of what it is",
+            "begin it with #cloud-config, or with #!/bin/sh for a script",
+        )
+    return text
 
 
 def _add_wait(body: dict[str, Any], wait: Any, timeout: Any) -> None:

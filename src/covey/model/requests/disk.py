@@ -19,7 +19,9 @@ NOTHING = Found()
 def check_disk_size(size: int, object: str) -> None:
     check(
         SMALLEST_DISK <= size <= LARGEST_DISK,
-        BadInput(f"a disk of {humane_size(size)} cannot be", object, "disks are between 1M and 64T"),
+        BadInput(
+            f"a disk of {humane_size(size)} cannot be", object, "disks are between 1M and 64T; a number without a unit is bytes"
+        ),
     )
 
 

@@ -26,7 +26,7 @@ def check_url(text: str, object: str) -> None:
         raise BadInput(f"{text[:80]!r} is not a URL", object) from None
     check(
         url.scheme in ("http", "https") and url.hostname and port_fine,
-        BadInput(f"{text[:80]!r} is not an http(s) URL", object),
+        BadInput(f"{text[:80]!r} is not an http(s) URL", object, "download it first, then give the file"),
     )
     check(
         url.username is None and url.password is None,

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from covey.base.errors import BadInput, check
+from covey.base.units import humane_size
 from covey.model.filter import Rule
 from covey.model.names import check_line, check_mac, check_name, check_tag, check_text, check_uuid
 from covey.model.rawxml import check_raw_xml
@@ -35,7 +36,7 @@ def check_memory_size(memory: int, field: str) -> None:
     """Raises BadInput for a memory that cannot be; 0 is none asked."""
     check(
         memory == 0 or SMALLEST_MEMORY <= memory <= LARGEST_MEMORY,
-        BadInput(f"memory of {memory} bytes cannot be", field, "between 16M and 16T"),
+        BadInput(f"memory of {humane_size(memory)} cannot be", field, "between 16M and 16T; a number without a unit is bytes"),
     )
 
 

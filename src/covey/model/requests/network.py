@@ -24,7 +24,9 @@ def parse_subnet(text: str, object: str) -> ipaddress.IPv4Network:
     try:
         subnet = ipaddress.IPv4Network(text)
     except ValueError as error:
-        raise BadInput(f"{text[:60]!r} is not an IPv4 network", object, "write it like 10.77.0.0/24") from error
+        raise BadInput(
+            f"{text[:60]!r} is not an IPv4 network", object, f"write it like {_meant(text, '10.77.0.0/24')}"
+        ) from error
     check(8 <= subnet.prefixlen <= 30, BadInput("must be between /8 and /30", object))
     _check_for_guests(subnet, object)
     return subnet
@@ -35,10 +37,21 @@ def parse_subnet6(text: str, object: str) -> ipaddress.IPv6Network:
     try:
         subnet = ipaddress.IPv6Network(text)
     except ValueError as error:
-        raise BadInput(f"{text[:60]!r} is not an IPv6 network", object, "write it like fd00:77::/64") from error
+        raise BadInput(
+            f"{text[:60]!r} is not an IPv6 network", object, f"write it like {_meant(text, 'fd00:77::/64')}"
+        ) from error
     check(16 <= subnet.prefixlen <= 126, BadInput("must be between /16 and /126", object))
     _check_for_guests(subnet, object)
     return subnet
+
+
+def _meant(text: str, example: str) -> str:
+    """The network that an address with its bits is in, if it is of the example's family: 10.77.5.3/24 is often given in its place."""
+    try:
+        meant = ipaddress.ip_interface(text).network if "/" in text else None
+    except ValueError:
+        meant = None
+    return str(meant) if meant and meant.version == ipaddress.ip_network(example).version else example
 
 
 def _check_for_guests(subnet: Subnet, object: str) -> None:

@@ -142,5 +142,5 @@ def _reasons(view: ClusterView, after: Instance) -> tuple[str, ...]:
     live: Shape | None = view.observed(after.id).live
     if live is None:
         return ("it does not run: its next start has it",)
-    asked = pending(at_once(live, shape_of(after)), live)
+    asked = named_pending(view, pending(at_once(live, shape_of(after)), live))
     return tuple(f"the running guest is asked for {one.sentence} at once, after {one.now}" for one in asked)

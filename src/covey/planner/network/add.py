@@ -156,7 +156,14 @@ def remove(view: ClusterView, request: RemoveNetwork) -> Plan:
     """Raises Refused while an instance has a NIC on it, naming the instances."""
     network = view.network(request.network)
     users = sorted(i.name for i in view.instances if any(nic.network == network.id for nic in i.nics))
-    check(not users, Refused(f"it is used by {named(users)}", network, "remove those first"))
+    check(
+        not users,
+        Refused(
+            f"it is used by {named(users)}",
+            network,
+            "remove those, or move their NICs: covey nic modify INSTANCE NIC --network OTHER",
+        ),
+    )
     forwards = [forward for forward in view.all("forward", Forward) if forward.network == network.id]
     nodes = sorted(view.all("node", Node), key=lambda node: node.name)
     return Plan(
