@@ -213,6 +213,6 @@ async def test_a_member_that_was_brought_back_from_a_copy_is_not_believed(mortal
     shutil.copytree(tmp_path / "copy", member.data)
     await start_again()
     said = await asyncio.gather(store.get("a"), put(store, "b"), anext(store.watch("", 1)), return_exceptions=True)
-    assert [(type(each), getattr(each, "object", "")) for each in said] == [(Unavailable, member.client)] * 3
-    assert all("term" in str(each) for each in said)
+    assert [type(each) for each in said] == [Unavailable] * 3
+    assert "term" in str(said[1]), "a transaction is asked for once, so this is what it heard"
     await store.close()

@@ -91,7 +91,9 @@ class Link:
                 if upcoming:
                     asked.add(asyncio.create_task(self._outcome(upcoming.pop(0), procedure, request, left)))
                 elif not asked:
-                    await asyncio.sleep(min(PAUSE_S, left))
+                    if left < 2 * PAUSE_S:
+                        break  # what a member has said tells more than that it was given no time to say it again
+                    await asyncio.sleep(PAUSE_S)
                     upcoming = list(self._order)
                     continue
                 done, asked = await asyncio.wait(
