@@ -12,6 +12,7 @@ import pytest
 from covey.base.clock import SystemClock
 from covey.base.errors import Unavailable
 from covey.store.etcd import EtcdStore
+from covey.store.etcd_link import PAUSE_S
 from covey.store.protocol import Batch, Store
 from tests.kit.etcd import SILENCE_S, WELL_WITHIN_S, EtcdCluster, an_etcd, put_in_the_end, took_s
 from tests.kit.eventually import eventually
@@ -61,8 +62,16 @@ class Journal:
                 self.untold.add(value)
 
     async def follow(self, first: int) -> None:
-        async for batch in self.store.watch("k/", first):
-            self.seen.append(batch)
+        """As a view does: whoever hears that no member serves comes again, from where it was."""
+        upcoming = first
+        while True:
+            try:
+                async for batch in self.store.watch("k/", upcoming):
+                    self.seen.append(batch)
+                    upcoming = batch.revision + 1
+                return
+            except Unavailable:
+                await asyncio.sleep(PAUSE_S)
 
     async def grow(self, by: int) -> None:
         """Until so many more writes were told."""

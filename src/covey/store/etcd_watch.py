@@ -13,13 +13,12 @@ from collections.abc import AsyncIterator, Callable, Collection
 from itertools import groupby
 
 from covey.base.errors import Bug, CoveyError, Unavailable
-from covey.store.etcd_link import PAUSE_S, Link
+from covey.store.etcd_link import PATIENCE_S, PAUSE_S, Link
 from covey.store.etcd_messages import DELETED, Event, WatchAnswer, WatchCreateRequest, WatchRequest
 from covey.store.limits import prefix_end
 from covey.store.protocol import Batch, Change, Compacted
 from covey.store.watch import LONGEST_QUEUE
 
-LOST_S = 2.5  # an election takes less; who reads is told then, and may come again
 UNBOUNDED = b"\0"  # as the end of a range: all keys; as its beginning: the first there can be
 
 
@@ -126,7 +125,7 @@ class Follower:
                 if self.live:
                     lost_at = time()
                     self._lag()
-                elif time() - lost_at > LOST_S:
+                elif time() - lost_at > PATIENCE_S:
                     raise
                 await asyncio.sleep(PAUSE_S)
             else:
