@@ -86,7 +86,7 @@ class EtcdCluster:
     def __init__(self, directory: Path, size: int, *flags: str) -> None:
         number = next(_numbers)
         hosts = [f"127.{number % 80 * 3 + each + 1}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}" for each in range(size)]
-        # a certificate counts only if it names the address that its owner comes from: on loopback, that is the first one
+        # members take a certificate only from an address that it names: on loopback, everybody comes from the first one
         self.files = ensure_server_certificate(directory / "tls", (*hosts, "127.0.0.1"))
         self.members = [Member(f"m{place}", host, directory) for place, host in enumerate(hosts)]
         cluster = ",".join(f"{member.name}={member.peer}" for member in self.members)
