@@ -110,6 +110,8 @@ def main() -> int:
         print(json.dumps(line_of(verdict, code_digest())))
         return bool(verdict.broken)
     code, began = code_digest(), time.monotonic()
+    if arguments.resume:
+        arguments.resume.parent.mkdir(parents=True, exist_ok=True)
     lines = read_lines(arguments.resume, code) if arguments.resume else []
     known = {line["seed"] for line in lines}
     todo = [seed for seed in range(arguments.seeds) if seed not in known]
