@@ -19,12 +19,13 @@ from covey.controller.hearing import Hearing
 from covey.controller.lead import take_leadership
 from covey.engine.ledger import Ledger
 from covey.host.host import Host
+from covey.host.hypervisor.fake import FakeHypervisor
 from covey.host.storage.fake import FakeStorage
 from covey.model import codec
 from covey.model import record as records
 from covey.model.job import Job
 from covey.model.node import Telemetry
-from covey.model.order import Charge, Message, Order, Progress, Telling
+from covey.model.order import Charge, Message, Observed, Order, Progress, Telling
 from covey.model.pool import Place, Space
 from covey.model.steps.disk import EnsureVolume
 from covey.model.steps.node import EnsureAnswer
@@ -107,6 +108,31 @@ async def test_nothing_is_kept_for_a_leader_that_went_away() -> None:
     await stream.aclose()
     assert agent._stream is not None, "the end of an older stream ended the newer one"
     await later.aclose()
+
+
+@in_virtual_time
+async def test_a_leader_that_came_while_the_hypervisor_was_silent_is_told_of_every_domain_once_it_answers() -> None:
+    host, _ = a_machine()
+    hypervisor = host.hypervisor
+    assert isinstance(hypervisor, FakeHypervisor)
+    agent = Agent(N1, host, "s1", EpochFile(None), virtual_clock(), ABOUT)
+    agent.start()
+    await asyncio.sleep(1.0)  # it has looked at every domain before, with nobody to tell
+    hypervisor.answers = False
+    told: list[Message] = []
+
+    async def hear() -> None:
+        async for message in agent.stream():
+            told.append(message)
+
+    hearing = asyncio.create_task(hear())
+    await asyncio.sleep(5.0)
+    assert not [message for message in told if isinstance(message, Observed)]
+    hypervisor.answers = True
+    await asyncio.sleep(5.0)
+    assert len([message for message in told if isinstance(message, Observed)]) == 1
+    await agent.close()
+    await hearing
 
 
 async def test_an_order_of_a_kind_that_is_not_known_does_not_keep_others_from_being_carried_out() -> None:

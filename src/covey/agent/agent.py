@@ -114,6 +114,7 @@ class Agent:
                 yield await self._observer.everything()
             except CoveyError as error:
                 log.warning("cannot look at the domains", error=str(error))
+                self._observer.owe_everything()
             for outcome in self.tasks.outcomes():
                 yield outcome
             while (message := await queue.get()) is not None:

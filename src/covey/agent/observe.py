@@ -35,6 +35,7 @@ class Observer:
         self._reports: dict[str, GuestReport] = {}
         self._ready: dict[str, tuple[int, GuestReport]] = {}  # generation that reported
         self._dirty: set[str] = set()
+        self._owes_everything = False
         self._wake = asyncio.Event()
         host.hypervisor.subscribe(self._changed)
         host.guests.subscribe(self._reported)
@@ -46,7 +47,7 @@ class Observer:
             self._wake.clear()
             dirty, self._dirty = self._dirty, set()
             try:
-                await (self.everything() if "" in dirty else self._look_at(dirty))
+                await (self._look_at_everything() if "" in dirty else self._look_at(dirty))
             except CoveyError as error:
                 log.warning("cannot look at the domains; trying again", error=str(error))
                 await self._clock.sleep(2.0)
@@ -57,6 +58,18 @@ class Observer:
         while True:
             await self._clock.sleep(LOOK_AGAIN_EVERY_S)
             self._changed("")
+
+    def owe_everything(self) -> None:
+        """A leader could not be told of all domains: it is, as soon as they can be looked at. Differences alone would not do: it has
+        not heard what they differ from."""
+        self._owes_everything = True
+        self._changed("")
+
+    async def _look_at_everything(self) -> None:
+        observed = await self.everything()
+        if self._owes_everything:
+            self._owes_everything = False
+            self._emit(observed)
 
     async def everything(self) -> Observed:
         """All domains as they are now; differences are sent."""

@@ -126,7 +126,8 @@ class Healer:
         clearing: dict[str, asyncio.Task[None]] = {}
         try:
             while True:
-                clearing = {id: task for id, task in clearing.items() if not task.done()}
+                for id in [id for id, task in clearing.items() if task.done()]:
+                    clearing.pop(id).result()  # raises Deposed
                 for debris in over_and_left(self._feed.view):
                     if debris.id not in clearing:
                         clearing[debris.id] = asyncio.create_task(self._clear(debris), name=f"debris {debris.id}")

@@ -35,6 +35,7 @@ class Feed:
         """Read everything, then follow."""
         await self._rebuild()
         self._task = asyncio.create_task(self._follow(), name="feed")
+        self._task.add_done_callback(self._give_up)
 
     async def followed(self) -> None:
         """Until following ends, as it does when the store is closed; raises what else ended it."""
@@ -54,12 +55,21 @@ class Feed:
         self._listeners.remove(listener)
 
     async def reached(self, revision: int) -> ClusterView:
-        """The view once it holds all up to `revision`: so a client reads its own writes."""
+        """The view once it holds all up to `revision`: so a client reads its own writes. Raises Unavailable when following has ended."""
         if self.view.revision < revision:
+            if self._task and self._task.done():
+                raise _over()
             future = asyncio.get_running_loop().create_future()
             self._waiting.append((revision, future))
             await future
         return self.view
+
+    def _give_up(self, ended: asyncio.Task[None]) -> None:
+        """Nothing is followed any more: who waits would wait for ever."""
+        for _, future in self._waiting:
+            if not future.done():
+                future.set_exception(_over())
+        self._waiting.clear()
 
     def tell(self, node: str, telemetry: Telemetry | None) -> None:
         """Take in what a node says of itself; None when its agent no longer answers."""
@@ -107,6 +117,10 @@ class Feed:
                 if revision <= reached and not future.done():
                     future.set_result(None)
             self._waiting = [(revision, future) for revision, future in self._waiting if not future.done()]
+
+
+def _over() -> Unavailable:
+    return Unavailable("this process no longer follows it", "the store", "ask again: what was asked for may have been done")
 
 
 def _keys(view: ClusterView) -> Iterator[str]:
