@@ -347,8 +347,8 @@ def state_page() -> str:
         "Covey keeps everything in one directory: `/var/lib/covey`, or what `covey up --state DIR` or `COVEY_STATE` says. Several run side\n"
         "by side, each with its own. Pools may lie elsewhere (`covey pool add`). The path must be short: sockets may have 107 bytes.\n\n"
         f"{table('Path', 'What it is', rows=rows)}\n"
-        "Nothing in it is to be edited. To keep a copy, end `covey up` first and copy the whole directory; a copy of the store that was\n"
-        "taken while Covey ran opens too, but may be a moment older than the volumes beside it.\n"
+        "Nothing in it is to be edited. To keep a copy of all, end `covey up` first and copy the whole directory. [What to keep a copy\n"
+        "of](../howto/export-the-cluster.md#what-to-keep-a-copy-of) while Covey runs.\n"
     )
 
 

@@ -63,6 +63,14 @@ def test_a_list_goes_over_all_pages(covey: Covey, server: FakeServer) -> None:
     assert len(server.asked) == 3
 
 
+def test_of_what_was_removed_the_latest_comes_first(covey: Covey, server: FakeServer) -> None:
+    removed = [{"name": f"web{day}", "removed_at": f"2026-11-{day}T05:00:00Z"} for day in (18, 20, 19)]
+    server.collection("removed", removed)
+    shown = covey("instance", "list", "--removed", "--columns", "name", "--no-header")
+    assert shown.out.split() == ["web20", "web19", "web18"]
+    assert json.loads(covey("instance", "list", "--removed", "--json", "--columns", "name").out)[0] == {"name": "web20"}
+
+
 def test_a_list_as_json_is_the_objects_themselves(covey: Covey, server: FakeServer) -> None:
     server.collection("instances", three_instances())
     assert json.loads(covey("instance", "list", "--json").out) == three_instances()

@@ -113,6 +113,7 @@ def test_a_server_that_reads_no_further_is_heard(covey: Covey, server: FakeServe
 
 
 def test_only_a_file_that_can_be_read_is_sent(covey: Covey, server: FakeServer, tmp_path: Path) -> None:
-    assert covey("disk", "import", "web1", str(tmp_path)).status == 2
-    assert covey("disk", "import", "web1", str(tmp_path / "nothing")).status == 2
+    for file, trouble in ((tmp_path, "not a regular file"), (tmp_path / "nothing", "No such file")):
+        outcome = covey("disk", "import", "web1", str(file))
+        assert (outcome.status, trouble in outcome.err) == (2, True), outcome.err
     assert server.asked == []

@@ -19,6 +19,7 @@ from covey.model.requests.instance import AddInstance, ModifyInstance, RemoveIns
 from covey.model.requests.network import RemoveNetwork
 from covey.model.requests.pool import RemovePool
 from covey.model.requests.repair import PurgeRemoved, RemoveOrphanVolume
+from covey.model.steps.disk import EnsureDiskAttached
 from covey.model.view import ClusterView
 from tests.kit.builders import (
     GIB,
@@ -30,6 +31,7 @@ from tests.kit.builders import (
     a_nic,
     a_pool,
     a_removed,
+    an_id,
     an_image,
     an_instance,
 )
@@ -195,6 +197,13 @@ def test_a_removed_disk_is_kept_and_comes_back_under_its_number() -> None:
     assert kinds(back) == ["volumes-found", "disk-attached"]
     assert getattr(back.steps[1], "disk", None) == DomainDisk(1, WEB.disks[1].volume)
     assert set(written(back, "success")) == {f"state/instance/{WEB.id}", f"state/removed/{kept.id}"}
+
+
+def test_a_disk_that_was_frozen_comes_back_with_the_serial_number_that_its_guest_knows() -> None:
+    disk = replace(WEB.disks[1], serial=an_id("volume/first"))
+    kept = a_removed(replace(WEB, disks=(WEB.disks[0], disk)), disk)
+    back = of(a_cluster(instances=[WITHOUT], extra=[kept]), RestoreDisk(instance="web1", disk=1))
+    assert [step.disk.identity for step in back.steps if isinstance(step, EnsureDiskAttached)] == [disk.serial]
 
 
 def test_a_disk_whose_number_was_taken_gets_another() -> None:

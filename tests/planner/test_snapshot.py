@@ -190,6 +190,16 @@ def test_an_instance_goes_with_its_snapshots_and_a_pool_with_layers_does_not() -
     assert kinds(made).count("volume-absent") == 6
 
 
+def test_what_removed_things_lie_on_is_not_given_up_and_the_way_out_is_named() -> None:
+    view = twice()
+    with pytest.raises(Refused, match="snapshots of web1"):
+        plan(view, asked(RemovePool(pool="default")))
+    _, left = after(view, RemoveInstance(instance="web1"))
+    with pytest.raises(Refused, match="kept for a while: instance web1 ") as refused:
+        plan(left, asked(RemovePool(pool="default")))
+    assert refused.value.hint.endswith("covey instance remove web1 --purge")
+
+
 def test_what_is_not_there_is_told() -> None:
     with pytest.raises(NotFound, match="first"):
         plan(twice(), asked(RemoveSnapshot(instance="web1", snapshot="nowhere")))

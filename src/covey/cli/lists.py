@@ -41,12 +41,17 @@ def show_list(
     shown: Sequence[str],
     noun: str,
     footer: Footer | None = None,
+    latest: str = "",
 ) -> None:
-    """Fetch what the chosen columns need and show it. As JSON without chosen columns, whole objects come."""
+    """Fetch what the chosen columns need and show it, by name, or with the `latest` by that field first. As JSON without chosen columns,
+    whole objects come."""
     chosen = choose(columns, look, shown)
     fields = () if look.json and not look.columns else fields_of(chosen)
+    if fields and latest:
+        fields = tuple(dict.fromkeys((*fields, latest)))
     listing = session.client.list(collection, filter=look.filter, fields=fields)
-    show_items(listing.items, listing.at, look, chosen, noun, footer)
+    items = sorted(listing.items, key=lambda item: str(item[latest]), reverse=True) if latest else listing.items
+    show_items(items, listing.at, look, chosen, noun, footer)
 
 
 def fields_of(columns: Sequence[Column]) -> tuple[str, ...]:

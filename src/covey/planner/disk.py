@@ -215,7 +215,7 @@ def restore(view: ClusterView, request: RestoreDisk) -> Plan:
         f"restore {kept.title} as disk {index} of {instance}",
         (
             EnsureVolumesFound(node=instance.node, instance=instance.id, volumes=(disk.volume,), needed=True),
-            EnsureDiskAttached(node=instance.node, instance=instance.id, disk=DomainDisk(index, disk.volume)),
+            EnsureDiskAttached(node=instance.node, instance=instance.id, disk=DomainDisk(index, disk.volume, disk.serial)),
         ),
         alone_with(uses_of(after), kept),
         success=(change(after, "disks"), delete(kept)),

@@ -14,6 +14,7 @@ from covey.model.step import ResultOf, Step
 from covey.model.steps.image import EnsureImageAbsent, EnsureImageBuilt, EnsureImageFetched
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
+from covey.planner.layers import owners
 from covey.planner.registry import plans
 from covey.planner.removed import keepers
 from covey.planner.wording import named
@@ -77,17 +78,17 @@ def _node(view: ClusterView, image: Image) -> Node:
 def remove(view: ClusterView, request: RemoveImage) -> Plan:
     """Raises Refused while a disk is a clone of it or an instance has it as CD-ROM, naming the users."""
     image = view.image(request.image)
-    users = sorted(instance.name for instance in view.instances if _reads_from(image, instance))
-    users = users or sorted(f"a snapshot ({layer})" for layer in view.layers if layer.image == image.id)
+    above, kept_above = owners(view, (layer for layer in view.layers if layer.image == image.id))
+    users = above.union(instance.name for instance in view.instances if _reads_from(image, instance))
     check(
         not users,
         Refused(
-            f"it is used by {named(users)}",
+            f"it is used by {named(sorted(users))}",
             image,
             "their disks read from it; remove them first, or make the disks independent: covey disk flatten NAME INDEX",
         ),
     )
-    kept = [removed for removed in view.removed if _reads_from(image, removed.instance)]
+    kept = [removed for removed in view.removed if removed in kept_above or _reads_from(image, removed.instance)]
     check(
         not kept,
         Refused(

@@ -9,6 +9,7 @@ from covey.base.errors import Refused, check
 from covey.model.instance import Disk, Instance
 from covey.model.plan import Claim, Uses, Write, delete, put
 from covey.model.pool import Volume
+from covey.model.removed import Removed
 from covey.model.request import Request
 from covey.model.snapshot import Layer, Snapshot
 from covey.model.step import Step
@@ -66,6 +67,16 @@ class Tree:
                 dropped.append(layer)
                 id = layer.base
         return dropped
+
+
+def owners(view: ClusterView, layers: Iterable[Layer]) -> tuple[set[str], list[Removed]]:
+    """Who needs these layers, by disks or snapshots: the names of instances, and removed things that are still kept."""
+    tree = Tree(view)
+    users = set().union(*(tree.users(layer.id) for layer in layers))
+    return (
+        {instance.name for instance in view.instances if instance.id in users},
+        [one for one in view.removed if f"removed/{one.id}" in users],
+    )
 
 
 def removal(layers: Iterable[Layer]) -> tuple[tuple[Step, ...], tuple[Write, ...]]:

@@ -10,6 +10,7 @@ from covey.model.requests.pool import AddPool, RemovePool
 from covey.model.steps.pool import EnsurePool, EnsurePoolAbsent
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
+from covey.planner.layers import owners
 from covey.planner.registry import plans
 from covey.planner.removed import keepers
 from covey.planner.wording import named
@@ -52,17 +53,21 @@ def add(view: ClusterView, request: AddPool) -> Plan:
 def remove(view: ClusterView, request: RemovePool) -> Plan:
     """Give a pool up. Raises Refused while a disk lies in it, naming the instances."""
     pool = view.pool(request.pool)
-    users = sorted(i.name for i in view.instances if any(disk.pool == pool.id for disk in i.disks))
-    users += sorted(f"a snapshot or clone ({layer})" for layer in view.layers if layer.pool == pool.id)
+    above, kept_above = owners(view, (layer for layer in view.layers if layer.pool == pool.id))
+    users = above.union(i.name for i in view.instances if any(disk.pool == pool.id for disk in i.disks))
     check(
         not users,
         Refused(
-            f"it holds disks of {named(users)}",
+            f"it holds disks or snapshots of {named(sorted(users))}",
             pool,
             "remove those disks first",
         ),
     )
-    kept = [removed for removed in view.removed if any(disk.pool == pool.id for disk in removed.instance.disks)]
+    kept = [
+        removed
+        for removed in view.removed
+        if removed in kept_above or any(disk.pool == pool.id for disk in removed.instance.disks)
+    ]
     check(
         not kept,
         Refused(

@@ -121,7 +121,9 @@ class Submissions:
         check(
             not options.expected or options.expected == planned.digest,
             Refused(
-                "plan_changed: what would be done now is not what was shown", "", f"look again with --dry-run: {planned.summary}"
+                "plan_changed: what would be done now is not what was shown",
+                request.title,
+                f"look again with --dry-run: {planned.summary}",
             ),
         )
         return planned

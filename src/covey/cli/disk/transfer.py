@@ -133,7 +133,10 @@ def bring_in(
 
 def _length(file: str) -> int:
     try:
-        check(Path(file).is_file(), BadInput("it is not a regular file", file, "give a disk image, or - for standard input"))
+        check(
+            Path(file).is_file() or not Path(file).exists(),
+            BadInput("it is not a regular file", file, "give a disk image, or - for standard input"),
+        )
         with Path(file).open("rb") as source:
             return source.seek(0, os.SEEK_END)
     except OSError as error:

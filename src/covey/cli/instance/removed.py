@@ -28,7 +28,7 @@ SHOWN = ("name", "what", "disk", "used", "removed", "kept_until", "by")
 
 
 def show_removed(session: Session, look: Look) -> None:
-    show_list(session, "removed", look, COLUMNS, SHOWN, "removed thing", _footer)
+    show_list(session, "removed", look, COLUMNS, SHOWN, "removed thing", _footer, latest="removed_at")
 
 
 def _footer(items: list[dict[str, Any]]) -> str:
