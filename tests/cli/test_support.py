@@ -33,7 +33,7 @@ DOCUMENT = {
     "secret": SECRETS["token"],
     "log": SENTENCE,
 }
-COLLECTIONS = ("nodes", "instances", "pools", "networks", "images", "jobs")
+COLLECTIONS = ("nodes", "instances", "pools", "networks", "firewalls", "forwards", "images", "snapshots", "removed", "jobs")
 
 
 @pytest.fixture

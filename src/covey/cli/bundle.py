@@ -23,7 +23,7 @@ from covey.cli.session import Session
 from covey.client.client import Client
 from covey.client.door import LocalDoor
 
-LISTS = ("nodes", "instances", "pools", "networks", "images")
+LISTS = ("nodes", "instances", "pools", "networks", "firewalls", "forwards", "images", "snapshots", "removed")
 MOST_JOBS = 200
 MOST_EVENTS = 20_000
 MOST_LOG_LINES = 20_000
