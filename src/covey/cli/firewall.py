@@ -8,6 +8,7 @@ import click
 
 from covey.base.errors import BadInput, check
 from covey.cli.change import carry_out
+from covey.cli.chosen import chosen, on_chosen
 from covey.cli.lists import names_of, show_json, show_list
 from covey.cli.rules import RULE, rule_text
 from covey.cli.session import Session
@@ -111,13 +112,18 @@ def modify(
     return carry_out(session, Change("PATCH", path_of("firewalls", name), body), manner)
 
 
-@command.command("remove", change=True, examples=["covey firewall remove web", "covey firewall remove web --yes"])
-@named("firewall")
+@command.command(
+    "remove", change=True, examples=["covey firewall remove web", "covey firewall remove --filter 'name=lab-*' --yes"]
+)
+@chosen("firewall")
 @changes
 @click.pass_obj
-def remove(session: Session, /, name: str, manner: Manner) -> int:
+def remove(session: Session, /, name: str | None, filter: str, manner: Manner) -> int:
     """Remove a firewall that nobody has."""
     from covey.client.client import Change
     from covey.client.connection import path_of
 
-    return carry_out(session, Change("DELETE", path_of("firewalls", name)), manner, destructive=True)
+    def removal(one: str) -> Change:
+        return Change("DELETE", path_of("firewalls", one))
+
+    return on_chosen(session, "firewall", name, filter, manner, removal, destructive=True)
