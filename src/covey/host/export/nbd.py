@@ -81,7 +81,8 @@ class Disk:
                 magic, flags, answer, _, size = _REPLY.unpack(await self.reader.readexactly(_REPLY.size))
                 self._expect(magic == 0x668E33EF and size <= _LONGEST_REPLY)
                 payload = await self.reader.readexactly(size)
-                check(answer < 2**15, Unavailable(f"it cannot be read: {payload[6:].decode(errors='replace')}", self.path))
+                if answer >= 2**15:  # only then are its words made: all else is data
+                    raise Unavailable(f"it cannot be read: {payload[6:].decode(errors='replace')}", self.path)
                 if answer != _NOTHING:
                     yield answer, payload
         except (OSError, EOFError) as error:
