@@ -81,10 +81,10 @@ async def a_pair(directory: Path) -> AsyncIterator[Pair]:
             guests.append(_usual_guest(await ensure_private_libvirtd(other, its), other / "disk.qcow2", its, guests[0]))
             yield Pair(up, *guests)
         finally:
+            up.stop()  # first: to Covey, a guest that is destroyed has crashed, and is started again
             for guest in guests:
                 if guest.domain.isActive():
                     guest.domain.destroy()
-            up.stop()
             await asyncio.gather(*(stop_private_libvirtd(each) for each in (up.state, other)))
 
 

@@ -1,9 +1,13 @@
-"""What Covey defines beside what virt-install defines by default, as libvirt completes both."""
+"""What Covey defines beside what virt-install defines by default, as libvirt completes both; and the loads that compare them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from bench.definitions import REASONS, differences, reason_of
+from bench.guest import DISK, NET
 from bench.pair import a_pair
 from bench.rig import scratch
 
@@ -19,3 +23,27 @@ async def test_every_difference_has_a_reason_and_every_reason_a_difference() -> 
     assert f"io='{find_file_io()}'" in definition
     assert [str(difference) for difference in found if not reason_of(difference)] == []
     assert [reason.place for reason in REASONS if not any(reason.explains(difference) for difference in found)] == []
+
+
+@pytest.mark.asyncio
+async def test_both_do_what_they_are_told_and_no_process_of_them_is_left() -> None:
+    with scratch() as directory:
+        async with a_pair(directory) as pair:
+            pair.start()
+            for guest in (pair.covey, pair.usual):
+                for load in (*DISK, *NET):
+                    assert guest.speed(replace(load, count=load.depth)) > 0
+        assert guests_below(directory) == []
+
+
+def guests_below(directory: Path) -> list[str]:
+    """The QEMUs whose disks are in that directory."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes()
+        except OSError:
+            continue  # it ended meanwhile
+        if line.startswith(b"/usr/bin/qemu-system") and str(directory).encode() in line:
+            found.append(path.parent.name)
+    return found
