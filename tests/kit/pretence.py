@@ -72,6 +72,8 @@ def spoofed(me: Station, other: Station, gateway: Station, nobody: Station) -> d
         "a router's redirection": ip6(mac, ROUTER, other.ip6, ICMP6, icmp6(REDIRECT, me.ip6, ROUTER, other.ip6)),
         "a DHCP server's answer": ip4(mac, me.ip, "255.255.255.255", UDP, udp(67, 68)),
         "a DHCPv6 server's answer": ip6(mac, me.ip6, other.ip6, UDP, udp(547, 546)),
+        "a DHCP server's answer from another port": ip4(mac, me.ip, "255.255.255.255", UDP, udp(1067, 68)),
+        "a DHCPv6 server's answer from another port": ip6(mac, me.ip6, other.ip6, UDP, udp(1547, 546)),
         "a frame with a VLAN tag": vlan(ip4(mac, me.ip, other.ip, UDP, udp(1000, 2000))),
         "a spoofed frame hidden behind a VLAN tag": vlan(ip4(mac, gateway.ip, other.ip, UDP, udp(1001, 2000))),
         "a protocol that is neither IP nor ARP": ether(mac, LLDP, b"x"),

@@ -145,6 +145,7 @@ def _guarding(one: Filter) -> list[str]:
         f"ether saddr != {one.mac} drop",
         "ether type != { ip, arp, ip6 } drop",
         "udp sport { 67, 547 } drop",
+        "udp dport { 68, 546 } drop",  # a false server may answer from any port: many clients look at their own only
         "icmpv6 type { nd-router-advert, nd-redirect } drop",
         *_HIDING,
         f"arp saddr ether != {one.mac} drop",
