@@ -133,3 +133,9 @@ def test_a_forward_that_cannot_be_is_refused_by_its_field(request_: AddForward, 
     with pytest.raises(BadInput) as caught:
         request_.check()
     assert caught.value.object == field
+
+
+def test_a_source_is_an_address_and_nothing_behind_it() -> None:
+    """What stands behind a % would go into the machine's packet rules as it is."""
+    with pytest.raises(BadInput, match="zone"):
+        AddForward(port="tcp/80", instance="web1", sources=("fd00::%a} drop; {/64",)).check()

@@ -53,6 +53,13 @@ def test_ipv6_subnets_do_not_overlap() -> None:
         (AddNetwork(name="x", subnet6="fe80::/64"), "subnet6"),
         (AddNetwork(name="x", subnet6="::1/120"), "subnet6"),
         (AddNetwork(name="x", subnet6="fd00::/127"), "subnet6"),
+        (AddNetwork(name="x", subnet6="fd00::%a} drop; {/64"), "subnet6"),
+        (AddNetwork(name="x", subnet="0.0.0.0/8"), "subnet"),
+        (AddNetwork(name="x", subnet="10.0.0.0/24", type="routed", gateway="224.0.0.1"), "gateway"),
+        (AddNetwork(name="x", subnet="10.0.0.0/24", type="routed", gateway="255.255.255.255"), "gateway"),
+        (AddNetwork(name="x", subnet="10.0.0.0/24", type="routed", gateway="127.0.0.1"), "gateway"),
+        (AddNetwork(name="x", subnet="10.0.0.0/24", dns=("224.0.0.1",)), "dns"),
+        (AddNetwork(name="x", subnet="10.0.0.0/24", dns=("0.0.0.0",)), "dns"),
         (AddNetwork(name="x", subnet6="fd00::/64", gateway6="fd00::"), "gateway6"),
         (AddNetwork(name="x", subnet6="fd00::/64", gateway6="fd01::1"), "gateway6"),
         (AddNetwork(name="x", subnet6="fd00::/64", gateway6="fd00::1%eth0"), "gateway6"),
@@ -93,6 +100,17 @@ def test_a_gateway_at_the_end_leaves_the_beginning_to_guests() -> None:
 def test_subnets_do_not_overlap(subnet: str) -> None:
     with pytest.raises(Refused, match="overlaps"):
         of(a_cluster(), AddNetwork(name="dmz", subnet=subnet))
+
+
+def test_a_gateway_is_not_in_the_subnet_of_another_network() -> None:
+    """The machine would reach that by two bridges, and every later change of either network fail."""
+    outside = AddNetwork(name="dmz", subnet="10.78.0.0/24", type="routed", gateway="10.77.0.5")
+    with pytest.raises(Refused, match=r"10\.77\.0\.5"):
+        of(a_cluster(networks=[a_network()]), outside)
+    (dmz,) = written(of(a_cluster(networks=[]), outside), "success").values()
+    assert isinstance(dmz, Network)
+    with pytest.raises(Refused, match=r"10\.77\.0\.5"):
+        of(a_cluster(networks=[dmz]), AddNetwork(name="lan", subnet="10.77.0.0/24"))
 
 
 def test_bridges_are_not_shared_and_two_networks_are_not_made_at_once() -> None:

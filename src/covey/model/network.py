@@ -134,3 +134,11 @@ def is_special(subnet: Subnet, address: Address) -> bool:
     """Whether an address of the subnet is no host's: the network's own, and IPv4's broadcast (IPv6 has none; its first is that of any
     router)."""
     return address == subnet.network_address or (subnet.version == 4 and address == subnet.broadcast_address)
+
+
+def is_nobodys(address: Address) -> bool:
+    """Whether it can be no single machine's address: those of "this network" (RFC 1122), of groups, and what comes after them."""
+    return address in _THIS_NETWORK or address in _FUTURE or address.is_unspecified or address.is_multicast
+
+
+_THIS_NETWORK, _FUTURE = ipaddress.ip_network("0.0.0.0/8"), ipaddress.ip_network("240.0.0.0/4")

@@ -8,8 +8,8 @@ from covey.base.errors import BadInput, NotFound, Refused, check
 from covey.model.instance import Instance
 from covey.model.network import Forward, Network
 from covey.model.plan import Plan, Uses, delete, put
-from covey.model.requests.forward import AddForward, RemoveForward, parse_source
-from covey.model.requests.network import parse_port
+from covey.model.requests.forward import AddForward, RemoveForward
+from covey.model.requests.network import parse_network, parse_port
 from covey.model.view import ClusterView
 from covey.planner.network.laying import changed, laying_anew
 from covey.planner.registry import plans
@@ -32,7 +32,7 @@ def add(view: ClusterView, request: AddForward) -> Plan:
     instance = view.instance(request.instance)
     check(instance.state == "ready", Refused(f"it is {instance.state}", instance, "wait for its job: covey job list"))
     network = _network(view, request, instance)
-    sources = tuple(dict.fromkeys(str(parse_source(source, "sources")) for source in request.sources))
+    sources = tuple(dict.fromkeys(str(parse_network(source, "sources")) for source in request.sources))
     forward = Forward(name, name, network.id, instance.id, protocol, port, request.to_port or port, sources, request.now)
     after = changed(view, forward)
     _check_families(after, network, instance, forward)

@@ -67,7 +67,7 @@ def _subnet6(network: Network, text: str) -> Subnet:
     except ValueError as error:
         raise BadInput(f"{text[:80]!r} is not an IPv6 subnet", network, "write it like fd00:77::/64") from error
     check(
-        str(subnet) == text and 16 <= subnet.prefixlen <= 126,
+        str(subnet) == text and "%" not in text and 16 <= subnet.prefixlen <= 126,
         BadInput(f"{text} is not a subnet between /16 and /126", network, "write it like fd00:77::/64"),
     )
     return subnet

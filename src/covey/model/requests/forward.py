@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 
 from covey.base.errors import BadInput, check
 from covey.model.names import check_name
 from covey.model.request import Request
-from covey.model.requests.network import parse_port
+from covey.model.requests.network import parse_network, parse_port
 
 MOST_SOURCES = 100
 
@@ -33,7 +32,7 @@ class AddForward(Request, kind="forward.add"):
             check_name(self.network, "network")
         check(len(self.sources) <= MOST_SOURCES, BadInput(f"at most {MOST_SOURCES} sources", "sources"))
         for source in self.sources:
-            parse_source(source, "sources")
+            parse_network(source, "sources")
 
     @property
     def title(self) -> str:
@@ -52,13 +51,3 @@ class RemoveForward(Request, kind="forward.remove"):
     @property
     def title(self) -> str:
         return f"forward remove {self.forward}"
-
-
-def parse_source(text: str, object: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """An address or a subnet of either family. Raises BadInput."""
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError as error:
-        raise BadInput(
-            f"{text[:60]!r} is neither an address nor a subnet", object, "write it like 192.0.2.0/24 or 2001:db8::/32"
-        ) from error

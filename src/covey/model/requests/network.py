@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from covey.base.errors import BadInput, check
 from covey.model.names import check_name, check_text
-from covey.model.network import Address, Subnet, is_special
+from covey.model.network import Address, Subnet, is_nobodys, is_special
 from covey.model.request import Request
 
 KINDS = ("nat", "routed", "isolated", "adopted")
@@ -40,6 +40,7 @@ def parse_subnet6(text: str, object: str) -> ipaddress.IPv6Network:
         raise BadInput(
             f"{text[:60]!r} is not an IPv6 network", object, f"write it like {_meant(text, 'fd00:77::/64')}"
         ) from error
+    check("%" not in text, BadInput(f"{text[:60]!r} names a zone", object, "leave it out"))
     check(16 <= subnet.prefixlen <= 126, BadInput("must be between /16 and /126", object))
     _check_for_guests(subnet, object)
     return subnet
@@ -56,7 +57,7 @@ def _meant(text: str, example: str) -> str:
 
 def _check_for_guests(subnet: Subnet, object: str) -> None:
     check(
-        not (subnet.is_multicast or subnet.is_loopback or subnet.is_link_local or subnet.is_reserved or subnet.is_unspecified),
+        not (subnet.is_multicast or subnet.is_loopback or subnet.is_link_local or subnet.is_reserved or is_nobodys(subnet[0])),
         BadInput(f"{subnet} is not for guests", object),
     )
 
@@ -214,7 +215,8 @@ class AddNetwork(Request, kind="network.add"):
 def check_dns(servers: tuple[str, ...]) -> None:
     check(len(servers) <= 8, BadInput("at most 8 name servers", "dns"))
     for server in servers:
-        parse_any_address(server, "dns")
+        address = parse_any_address(server, "dns")
+        check(not is_nobodys(address), BadInput(f"{address} is no name server's address", "dns"))
 
 
 def check_ports(ports: tuple[str, ...], field: str) -> None:
@@ -240,7 +242,8 @@ def _check_family(
     for field, address in given.items():
         if within is None:
             raise BadInput("there is no subnet that it could be in", field, "give the subnet, too")
-        elsewhere = gateway_outside and field == gateway and address not in within and not address.is_unspecified
+        can_be_one = not (is_nobodys(address) or address.is_loopback)
+        elsewhere = gateway_outside and field == gateway and address not in within and can_be_one
         check(
             elsewhere or (address in within and not is_special(within, address)),
             BadInput(f"{address} is not a host address in {within}", field),

@@ -72,6 +72,8 @@ def _warnings(network: Network) -> Iterator[str]:
 
 def _check_apart(network: Network, other: Network) -> None:
     """Raises Refused when the two share a bridge or addresses."""
+    for subject, with_gateway in ((network, other), (other, network)):
+        _check_gateways_elsewhere(network, subject, with_gateway)
     for mine, theirs in itertools.product(network.families, other.families):
         check(
             mine.version != theirs.version or not mine.subnet.overlaps(theirs.subnet),
@@ -85,6 +87,19 @@ def _check_apart(network: Network, other: Network) -> None:
         other.bridge != network.bridge,
         Refused(f"the bridge {network.bridge} belongs to {other}", network, "choose another --bridge"),
     )
+
+
+def _check_gateways_elsewhere(label: Network, network: Network, other: Network) -> None:
+    """Raises Refused when a gateway of `other` is an address within `network`: the machine would reach its subnet by two bridges."""
+    if network.adopted or network.is_per_guest or other.adopted:
+        return  # the subnet is not that bridge's alone, or the gateway is another machine
+    for mine, theirs in itertools.product(network.families, other.families):
+        check(
+            not theirs.gateway or ipaddress.ip_address(theirs.gateway) not in mine.subnet or mine.subnet.overlaps(theirs.subnet),
+            Refused(
+                f"the gateway {theirs.gateway} of {other} is in {mine.subnet} of {network}", label, "choose another --gateway"
+            ),
+        )
 
 
 def _name_servers(view: ClusterView, request: AddNetwork) -> tuple[str, ...]:
