@@ -8,14 +8,16 @@ import pytest
 
 from covey.base.errors import NoSpace, NotFound, Refused
 from covey.model.domain import DomainNic
-from covey.model.filter import Filter
+from covey.model.filter import Filter, Rule
 from covey.model.instance import Instance
 from covey.model.plan import Plan
-from covey.model.requests.instance import StartInstance
+from covey.model.requests.firewall import RemoveFirewall
+from covey.model.requests.instance import ModifyInstance, StartInstance
+from covey.model.requests.network import RemoveNetwork
 from covey.model.requests.nic import MOST_NICS, AddNic, ModifyNic, RemoveNic
 from covey.model.steps.nic import EnsureFiltered, EnsureNicAttached, EnsureNicSet
 from covey.planner.filters import filters_of
-from tests.kit.builders import a_cluster, a_debris, a_network, a_nic, an_instance
+from tests.kit.builders import a_cluster, a_debris, a_firewall, a_network, a_nic, an_instance
 from tests.planner.test_instance import kinds, of, written
 
 LAN, LAB = a_network(), a_network("lab", "10.78.0")
@@ -135,3 +137,24 @@ def test_rules_are_there_before_the_guest_runs() -> None:
     stopped = replace(WEB, desired="stopped")
     made = of(a_cluster(networks=[LAN, LAB], instances=[stopped]), StartInstance(instance="web1"))
     assert kinds(made) == ["filtered", "defined", "running"]
+
+
+def test_what_a_change_comes_from_stays_until_it_is_done_as_it_may_be_taken_back() -> None:
+    shut = a_firewall("shut")
+    web = replace(WEB, firewalls=(shut.id,), nics=(a_nic(0, 10),))
+    view = a_cluster(networks=[LAN, LAB], instances=[web], extra=[shut])
+    moved = of(view, ModifyNic(instance="web1", nic=0, network="lab"))
+    freed = of(view, ModifyInstance(instance="web1", firewalls=(), cpus=2))
+    later = replace(web, firewalls=(), nics=())
+    meanwhile = a_cluster(networks=[LAN, LAB], instances=[later], extra=[shut])
+    assert moved.uses.conflicts(of(meanwhile, RemoveNetwork(network="lan")).uses)
+    assert freed.uses.conflicts(of(meanwhile, RemoveFirewall(firewall="shut")).uses)
+
+
+def test_a_firewall_that_only_its_own_rules_name_can_be_removed() -> None:
+    shut = a_firewall("shut")
+    itself = replace(shut, rules=(Rule("in", "tcp", "22", f"firewall:{shut.id}"),))
+    other = replace(a_firewall("other"), rules=itself.rules)
+    assert of(a_cluster(extra=[itself]), RemoveFirewall(firewall="shut")).steps
+    with pytest.raises(Refused, match="firewall other"):
+        of(a_cluster(extra=[itself, other]), RemoveFirewall(firewall="shut"))

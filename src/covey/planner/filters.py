@@ -84,9 +84,10 @@ def _instances(view: ClusterView) -> Iterator[Instance]:
 
 
 def named_by(view: ClusterView, firewall: str) -> list[str]:
-    """The firewalls whose rules name it as their other side."""
+    """The other firewalls whose rules name it as their other side; its own rules go with it."""
     peer = f"{OF_FIREWALL}{firewall}"
-    return sorted(str(other) for other in view.all("firewall", Firewall) if any(rule.peer == peer for rule in other.rules))
+    others = (other for other in view.all("firewall", Firewall) if other.id != firewall)
+    return sorted(str(other) for other in others if any(rule.peer == peer for rule in other.rules))
 
 
 def filtering(view: ClusterView, instance: Instance, before: Instance | None) -> tuple[Step, ...]:

@@ -16,7 +16,7 @@ from covey.model.view import ClusterView
 from covey.planner.address import choose_address
 from covey.planner.filters import filtering, filters_of, nic_settings
 from covey.planner.instance.add import new_nic
-from covey.planner.instance.parts import check_settled, domain_nic, uses_of
+from covey.planner.instance.parts import check_settled, domain_nic, uses_of, uses_of_both
 from covey.planner.network.laying import following
 from covey.planner.registry import plans
 
@@ -70,7 +70,7 @@ def modify(view: ClusterView, request: ModifyNic) -> Plan:
     return Plan(
         f"change NIC {nic.index} of {instance}",
         (*ways.first, *steps, *ways.last),
-        ways.uses(uses_of(after)),
+        ways.uses(uses_of_both(instance, after)),
         reasons=_told(instance, nic) if nic.addresses != before.addresses else (),
         begin=(change(after, "nics"),),
         undone=(change(instance, "nics"),),

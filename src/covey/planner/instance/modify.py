@@ -23,7 +23,7 @@ from covey.planner.instance.parts import (
     ready_iso,
     running_anew,
     started,
-    uses_of,
+    uses_of_both,
 )
 from covey.planner.registry import plans
 from covey.planner.wording import named
@@ -41,7 +41,9 @@ def modify(view: ClusterView, request: ModifyInstance) -> Plan:
         return nothing(f"{instance} is so already")
     filtered = filtering(view, after, instance) if "firewalls" in changed else ()
     if domain_of(view, after) == domain_of(view, instance) and not request.restart:
-        return Plan(f"change {_named(changed)} of {instance}", filtered, uses_of(after), success=(change(after, *changed),))
+        return Plan(
+            f"change {_named(changed)} of {instance}", filtered, uses_of_both(instance, after), success=(change(after, *changed),)
+        )
     check_maximum(after)
     check_platform(view, view.node_by_id(instance.node), after)
     if instance.desired == "running" and after.memory > instance.memory:
@@ -52,7 +54,7 @@ def modify(view: ClusterView, request: ModifyInstance) -> Plan:
     return Plan(
         f"change {_named(changed)} of {instance}" + _when(waits),
         (*filtered, redefined),
-        uses_of(after),
+        uses_of_both(instance, after),
         reasons=_reasons(view, after),
         warnings=(*_warnings(instance, after, waits), *(cpu_warnings(view, after) if "cpus" in changed else ())),
         begin=(change(after, *changed),),  # from here on its memory is promised
@@ -121,7 +123,7 @@ def _restarting(
     return Plan(
         f"{what}; reboot it: {graceful_sentence(graceful_s)}, then started",
         steps,
-        uses_of(record),
+        uses_of_both(instance, record),
         warnings=cpu_warnings(view, after) if "cpus" in changed else (),
         begin=(put(record),),
         undone=(put(instance),),

@@ -121,6 +121,12 @@ def uses_of(instance: Instance) -> Uses:
     return Uses((f"instance/{instance.id}",), tuple(sorted(shared)))
 
 
+def uses_of_both(before: Instance, after: Instance) -> Uses:
+    """What a change that records `after` when it begins names: should it be taken back, what `before` is on must still be there."""
+    uses = uses_of(after)
+    return replace(uses, shared=tuple(sorted({*uses.shared, *uses_of(before).shared})))
+
+
 def started(view: ClusterView, instance: Instance, by: str) -> Instance:
     """The record with the next start's generation."""
     generation = max(instance.generation, view.observed(instance.id).generation) + 1

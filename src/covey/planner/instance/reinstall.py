@@ -8,7 +8,7 @@ from covey.base.errors import Refused, check, require
 from covey.base.units import humane_duration, humane_size
 from covey.model.image import Image
 from covey.model.instance import Disk, Instance
-from covey.model.plan import Claim, Plan, Uses, change, put
+from covey.model.plan import Claim, Plan, change, put
 from covey.model.removed import Removed
 from covey.model.requests.instance import ReinstallInstance
 from covey.model.step import ResultOf, Step
@@ -27,7 +27,7 @@ from covey.planner.instance.parts import (
     running_anew,
     seed_of,
     started,
-    uses_of,
+    uses_of_both,
 )
 from covey.planner.layers import let_go
 from covey.planner.registry import plans
@@ -56,7 +56,7 @@ def reinstall(view: ClusterView, request: ReinstallInstance) -> Plan:
     plan = Plan(
         summary,
         _steps(view, instance, after, disk, runs),
-        _uses(instance, after),
+        uses_of_both(instance, after),
         (Claim(after.node, pool.id, room.amount),),
         (f"disk {old.index} gets {humane_size(volume.size)}; {_what_stays(after)}",),
         warnings=("the guest is cut at once",) if runs else (),
@@ -123,12 +123,6 @@ def _image(view: ClusterView, request: ReinstallInstance, instance: Instance, di
     known: Image | None = view.find("image", disk.image)
     image = require(known, Refused(f"the image of disk {disk.index} is gone", instance, hint))
     return ready_image(view, image.name, instance)
-
-
-def _uses(before: Instance, after: Instance) -> Uses:
-    """Both images stay until it is done."""
-    uses = uses_of(after)
-    return replace(uses, shared=tuple(sorted({*uses.shared, *uses_of(before).shared})))
 
 
 def _what_stays(instance: Instance) -> str:
