@@ -29,6 +29,8 @@ def test_a_fragment_is_elements_in_a_row_or_within_a_domain() -> None:
         "<devices>\0</devices>",
         "<devices>\ud800</devices>",
         f"<devices>{' ' * 70_000}</devices>",
+        f"{WATCHDOG}words",
+        f"<devices>{'<a>' * 32}{'</a>' * 32}</devices>",
     ],
 )
 def test_what_is_no_xml_or_says_what_covey_says_is_refused(text: str) -> None:

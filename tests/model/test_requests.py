@@ -81,3 +81,12 @@ def test_a_kind_is_a_noun_and_a_verb(kind: str) -> None:
     noun, verb = kind.split(".")
     assert noun
     assert verb
+
+
+@pytest.mark.parametrize("comment", ["\x1b[31mred", "a\rb", "a\u202eb", "a\u2028b"])
+def test_an_ssh_key_holds_nothing_that_a_terminal_would_obey(comment: str) -> None:
+    key = f"ssh-ed25519 AAAA {comment}"
+    AddInstance(name="web1", ssh_keys=("ssh-ed25519 AAAA anna's key",)).check()
+    with pytest.raises(BadInput) as caught:
+        AddInstance(name="web1", ssh_keys=(key,)).check()
+    assert caught.value.object == "ssh_keys"

@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element, ParseError
 from covey.base.errors import BadInput, check
 
 LARGEST_RAW_XML = 64 * 1024
+DEEPEST = 32  # libvirt itself needs less; what writes XML goes down by recursion
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 COMMANDLINE = f"{{{QEMU_NAMESPACE}}}commandline"
 # What may stand beside <devices>: nothing of what Covey itself says.
@@ -48,5 +49,14 @@ def raw_parts(text: str) -> tuple[Element, ...]:
             f"it is not XML: {error}", "raw_xml", "give elements such as <devices>...</devices>, with no <?xml?> before them"
         ) from None
     only = list(root)
-    check(not (root.text or "").strip(), BadInput("there is text outside its elements", "raw_xml"))
+    outside = (root.text, *(part.tail for part in only))
+    check(not any((text or "").strip() for text in outside), BadInput("there is text outside its elements", "raw_xml"))
+    check(_depth_is_sane(root), BadInput(f"its elements are nested more than {DEEPEST} deep", "raw_xml"))
     return tuple(only[0]) if len(only) == 1 and only[0].tag == "domain" else tuple(only)
+
+
+def _depth_is_sane(root: Element) -> bool:
+    level = [root]
+    for _ in range(DEEPEST + 1):
+        level = [child for element in level for child in element]
+    return not level

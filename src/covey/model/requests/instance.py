@@ -138,6 +138,7 @@ class AddInstance(Request, kind="instance.add"):
                 len(key) < 16384 and _SSH_KEY.fullmatch(key.strip()),
                 BadInput("is not an SSH public key", "ssh_keys", "give the .pub file, not the private key"),
             )
+            check_line(key.strip(), "ssh_keys", 16384)
         check(
             len(self.user_data.encode(errors="surrogatepass")) <= LARGEST_USER_DATA,
             BadInput("is longer than 64 KiB", "user_data"),
