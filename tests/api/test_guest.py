@@ -50,6 +50,21 @@ async def test_a_command_is_run_and_kept_as_an_event_without_what_it_printed(run
     assert "aGkK" not in json.dumps(event)
 
 
+async def test_secrets_among_the_words_of_a_command_are_not_told_to_everybody(running: Flock, root: httpx2.AsyncClient) -> None:
+    words = ["mysql", "--password=correct-horse", "https://anna:battery@example.org/"]
+    assert (await root.post(f"{GUEST}/run", json={"argv": words})).status_code == 200
+    assert running.nodes.asked[0][1]["argv"] == words
+    text = (await _event(root, "instance.exec"))["text"]
+    assert "mysql --password=(hidden) https://anna:(hidden)@example.org/" in text
+
+
+async def test_a_key_is_one_line(running: Flock, root: httpx2.AsyncClient) -> None:
+    """What stands on a second line is another key, and nobody would be told of it."""
+    answer = await root.post(f"{GUEST}/ssh-keys", json={"user": "root", "keys": ["ssh-ed25519 AAAA a\nssh-ed25519 BBBB b"]})
+    assert (answer.status_code, answer.json()["object"]) == (400, "keys")
+    assert running.nodes.asked == []
+
+
 async def test_a_password_is_set_and_is_nowhere_to_be_read(running: Flock, root: httpx2.AsyncClient) -> None:
     answer = await root.post(f"{GUEST}/password", json=PASSWORD)
     assert (answer.status_code, answer.json()) == (200, {"user": "root"})

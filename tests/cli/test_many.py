@@ -100,6 +100,8 @@ def test_a_dry_run_of_a_file_shows_every_plan(covey: Covey, good: FakeServer) ->
         ("name: web1\n", "standard input: it holds no list of instances"),
         ("", "standard input: it holds no list of instances"),
         ("- name: [\n", "it is not YAML"),
+        ("\0", "it is not YAML"),
+        ("- name: web1\n  notes: a\x1b[31mb\n", "it is not YAML"),
         ("- name: web1\n- name: !!python/object/apply:os.system [id]\n", "it is not YAML"),
     ],
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from covey.base.errors import BadInput, check
-from covey.model.names import check_line, check_text
+from covey.model.names import check_line
 
 LARGEST_OUTPUT = 2**20  # bytes of each stream of a command that are brought back
 LONGEST_RUN_S = 3600.0
@@ -77,4 +77,4 @@ def check_keys(keys: tuple[str, ...]) -> None:
     """Raises BadInput."""
     check(len(keys) <= MOST_KEYS, BadInput(f"at most {MOST_KEYS} keys", "keys"))
     for key in keys:
-        check_text(key, "keys", 16384)
+        check_line(key, "keys", 16384)

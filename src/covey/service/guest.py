@@ -7,6 +7,7 @@ import shlex
 from typing import Any
 
 from covey.base.errors import BadInput, CoveyError, Refused, check
+from covey.base.hiding import without_secret_texts
 from covey.model.guest import LONGEST_RUN_S, check_argv, check_keys, check_password, check_user
 from covey.model.instance import Instance
 from covey.service.access import Principal
@@ -29,7 +30,7 @@ async def run(inside: Inside, principal: Principal, name: str, argv: tuple[str, 
     check(0 < timeout_s <= LONGEST_RUN_S, BadInput(f"must be between 0 and {LONGEST_RUN_S:g}", "timeout_s"))
     instance = _running(inside, name)
     words = {"argv": list(argv), "timeout_s": timeout_s}
-    command = shlex.join(argv)
+    command = without_secret_texts(shlex.join(argv))  # events are read by more people than may run commands
     shown = command if len(command) <= LONGEST_SHOWN else f"{command[:LONGEST_SHOWN]}..."
     _tell(inside, "instance.exec", instance, f"{principal.name} runs in {instance}: {shown}")
     return await _ask(inside, instance, "run", words, timeout_s + PATIENCE_S)

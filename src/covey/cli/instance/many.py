@@ -151,8 +151,9 @@ def _text(file: str) -> str:
 
 def _parse(text: str, shown: str) -> tuple[list[tuple[int, Any]], bool]:
     """Each item of the file's list with the line it begins on; and whether it is an export, whose list is under `instances`."""
-    loader = yaml.SafeLoader(text)
+    loader: yaml.SafeLoader | None = None
     try:
+        loader = yaml.SafeLoader(text)  # it reads the beginning at once, and refuses what no text holds
         node = loader.get_single_node()
         is_export = isinstance(node, yaml.MappingNode)
         if isinstance(node, yaml.MappingNode):
@@ -166,4 +167,5 @@ def _parse(text: str, shown: str) -> tuple[list[tuple[int, Any]], bool]:
         where = f"{shown} line {mark.line + 1}" if mark else shown
         raise BadInput(f"it is not YAML: {getattr(error, 'problem', None) or error}", where, "mend that line") from error
     finally:
-        loader.dispose()
+        if loader:
+            loader.dispose()
