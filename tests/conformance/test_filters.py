@@ -314,6 +314,8 @@ async def test_with_a_firewall_only_what_it_allows_comes_in_and_what_answers(rea
     assert not real.passes(to_web(ICMP, b"\x08\0\0\0"), DB)
     assert real.passes(to_web(ICMP, b"\x00\0\0\0"), DB)
     assert real.passes(to_web(UDP, b"rest of a datagram", fragment=185), DB)
+    assert real.passes(to_web(TCP, b"rest of a segment", fragment=185), DB)
+    assert not real.passes(to_web(TCP, tcp(1000, 22)[8:], fragment=1), DB), "over the head of one that opened nothing"
     assert real.passes(to_db(TCP, tcp(1000, 22)))
     await real.filters.ensure_firewall(OPEN, (Rule("in", "icmp"),), "job-2")
     assert real.passes(to_web(ICMP, b"\x08\0\0\0"), DB)

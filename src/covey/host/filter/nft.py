@@ -34,6 +34,7 @@ _ANSWERS6 = (
     " mld2-listener-report } accept"
 )
 _LATER_FRAGMENTS = ("ip frag-off & 0x1fff != 0 accept", "frag frag-off != 0 accept")  # of no use without the first
+_OVER_ITS_HEAD = "ip frag-off & 0x1fff == 1 ip protocol tcp drop"  # would make an opening of what was none (RFC 3128)
 _NOT_OPENING = "tcp flags & (syn | ack) != syn accept"
 _FROM_GUEST = "iifname . {ip} saddr . udp sport . {ip} daddr . udp dport"
 _TO_GUEST = "oifname . {ip} daddr . udp dport . {ip} saddr . udp sport"
@@ -197,6 +198,7 @@ def _ruled(direction: str, one: Filter, closed: bool) -> list[str]:
         _ANSWERS4,
         _ANSWERS6,
         f"{dhcp} accept",
+        _OVER_ITS_HEAD,
         *_LATER_FRAGMENTS,
         _NOT_OPENING,
         f"{flow.format(ip='ip')} @flows4 goto {let}",
