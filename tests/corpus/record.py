@@ -19,6 +19,7 @@ from covey.model.record import Record
 from covey.model.request import Request
 from covey.model.requests.clone import CloneInstance
 from covey.model.requests.cluster import InitCluster
+from covey.model.requests.disk import FlattenDisk
 from covey.model.requests.image import AddImage, BuildImage
 from covey.model.requests.instance import AddInstance, RestoreInstance
 from covey.model.requests.network import RemoveNetwork
@@ -122,7 +123,7 @@ def view_for(row: Row) -> ClusterView:
     frozen: list[Record] = []
     if isinstance(request, CloneInstance):
         web1 = replace(web1, desired="stopped")
-    if isinstance(request, RevertSnapshot | RemoveSnapshot):
+    if isinstance(request, RevertSnapshot | RemoveSnapshot | FlattenDisk):
         web1, frozen = a_snapshot_of(replace(web1, desired="stopped" if isinstance(request, RevertSnapshot) else "running"))
     makes_image = isinstance(request, AddImage | BuildImage)
     others: tuple[Record, ...] = () if isinstance(request, AddInstance) else (an_observed(web1, web1.desired), *frozen)

@@ -112,6 +112,7 @@ def test_a_kvm_guest_has_the_hosts_cpu_and_an_emulated_one_a_fixed_model() -> No
     assert (kvm.get("type"), tcg.get("type")) == ("kvm", "qemu")
     assert kvm.find("cpu[@mode='host-passthrough']") is not None
     assert tcg.findtext("cpu/model") == "qemu64"
+    assert parsed(replace(SMALL, firmware="uefi")).findtext("cpu/model") == "Nehalem"
 
 
 def test_an_emulated_cpu_is_of_the_second_level_and_one_that_was_asked_for_is_as_it_is() -> None:

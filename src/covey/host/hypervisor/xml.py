@@ -26,6 +26,8 @@ LARGEST_DISK_INDEX = 25  # vda .. vdz
 # migration), and what it lacks of that level. Of an Intel such as Nehalem Linux thinks that it has Meltdown, and switches page tables at
 # each system call: emulated, small reads from a disk are a third slower by that. `max` means something else in each QEMU.
 TCG_CPU, TCG_FEATURES = "qemu64", ("ssse3", "sse4.1", "sse4.2", "popcnt")
+# But Linux 6.1, started by UEFI, faults on every emulated AMD before it says a word (seen with Debian's kernel and OVMF, QEMU 7.2).
+TCG_UEFI_CPU = "Nehalem"
 # The levels of the x86-64 ABI, each by the oldest of QEMU's models that has it all.
 LEVELS = {
     "x86-64-v1": "qemu64",
@@ -208,11 +210,12 @@ def _cpus(root: Element, domain: Domain) -> None:
 
 
 def _cpu(root: Element, domain: Domain) -> None:
-    model = domain.cpu_model or ("host" if domain.accelerator == "kvm" else TCG_CPU)
+    emulated = TCG_UEFI_CPU if domain.firmware == "uefi" else TCG_CPU
+    model = domain.cpu_model or ("host" if domain.accelerator == "kvm" else emulated)
     if model != "host":
         cpu = SubElement(root, "cpu", mode="custom", match="exact", check="none")
         _text(cpu, "model", LEVELS.get(model, model), fallback="forbid")
-        for feature in () if domain.cpu_model else TCG_FEATURES:
+        for feature in TCG_FEATURES if model == TCG_CPU and not domain.cpu_model else ():
             SubElement(cpu, "feature", policy="require", name=feature)
     elif domain.accelerator == "kvm":
         cpu = SubElement(root, "cpu", mode="host-passthrough", check="none", migratable="on")
