@@ -163,8 +163,9 @@ async def test_a_nic_that_is_plugged_in_sends_as_itself_from_the_first(covey: Co
 
 
 async def test_a_guest_that_changes_its_own_addresses_is_alone(guest: Shell, me: Station, neighbour: str) -> None:
-    asks = f"ping -c 1 -W 1 {NEIGHBOUR.ip}"
-    await guest.run(asks)
+    asks = f"ping -c 1 -W 2 {NEIGHBOUR.ip}"
+    ip("neigh", "flush", "all", netns=neighbour)  # what it was made to believe while spoofing was allowed
+    await guest.run(f"ip neigh flush dev eth0; {asks}")
     await guest.run(f"ip addr add {NOBODY.ip}/24 dev eth0")
     assert not await guest.succeeds(f"ping -c 1 -W 1 -I {NOBODY.ip} {NEIGHBOUR.ip}")
     await guest.run(f"ip addr del {NOBODY.ip}/24 dev eth0; {asks}")
