@@ -11,7 +11,7 @@ from tests.kit.eventually import eventually
 from tests.kit.hypervisors import LibvirtBench
 
 from covey.base.errors import Unavailable
-from covey.host.guest.console import LOG_KEPT, LOG_LIMIT, LONGEST_QUEUE, Consoles, Session, console_tail, trim_log
+from covey.host.guest.console import HISTORY, LOG_KEPT, LOG_LIMIT, LONGEST_QUEUE, Consoles, Session, console_tail, trim_log
 
 INSTANCE = "0a1b2c3d-1111-4222-8333-444455556666"
 
@@ -179,14 +179,15 @@ async def test_a_real_guest_is_seen_and_its_log_can_be_trimmed_under_it() -> Non
         domain, attachments = bench.guest()
         await bench.hypervisor.ensure_defined(domain, attachments, "job-1")
         await bench.hypervisor.ensure_running(domain.instance, 1)
+        log = bench.hypervisor.console_log(domain.instance)
+        await eventually(lambda: b"BOOT-OK" in console_tail(log, HISTORY))
         consoles = Consoles(bench.hypervisor.console, bench.hypervisor.console_log)
         session = await consoles.attach(domain.instance)
         seen = b""
         async with asyncio.timeout(20):
-            while b"T00000003" not in seen:
+            while seen.count(b"\nT0") < 3:
                 seen += await session.read()
         assert b"BOOT-OK" in seen
-        log = bench.hypervisor.console_log(domain.instance)
         with log.open("r+b") as file:
             file.truncate(0)
         await eventually(lambda: b"\nT0" in log.read_bytes())
