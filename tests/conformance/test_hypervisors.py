@@ -317,7 +317,7 @@ async def test_a_guest_that_does_not_let_go_of_a_disk_keeps_it(bench: Bench) -> 
 async def test_a_running_guests_disk_grows_and_never_shrinks(bench: Bench) -> None:
     domain = await running(bench)
     for size in (4 * MIB, 4 * MIB, 2 * MIB):
-        await bench.hypervisor.ensure_guest_size(domain.instance, 0, size)
+        assert await bench.hypervisor.ensure_guest_size(domain.instance, 0, size)
     grown = replace(domain.disks[0].volume, size=4 * MIB)
     assert (await found(bench, domain)).definition == digest(replace(domain, disks=(DomainDisk(0, grown),)))
 
@@ -330,7 +330,7 @@ async def test_a_disk_that_a_running_guest_does_not_have_is_not_found(bench: Ben
 
 async def test_a_stopped_guests_disk_is_not_the_hypervisors_to_grow(bench: Bench) -> None:
     domain = await defined(bench)
-    await bench.hypervisor.ensure_guest_size(domain.instance, 0, 4 * MIB)
+    assert not await bench.hypervisor.ensure_guest_size(domain.instance, 0, 4 * MIB)
     assert (await found(bench, domain)).state == "stopped"
 
 

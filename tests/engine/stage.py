@@ -13,10 +13,12 @@ from covey.engine.ledger import Deposed, Ledger
 from covey.model import record as records
 from covey.model.job import EndedJob, Job
 from covey.model.plan import Plan, Uses
+from covey.model.pool import Place, Volume
 from covey.model.record import Record
 from covey.model.request import Request
 from covey.model.requests.node import PingNode
 from covey.model.step import Step
+from covey.model.steps.disk import EnsureVolumeSize
 from covey.model.steps.instance import EnsureRunning, EnsureStopped
 from covey.model.view import ClusterView
 from covey.store.feed import Feed
@@ -36,6 +38,11 @@ def undoable(name: str = "web1") -> Step:
 
 def forward(name: str = "web1") -> Step:
     return EnsureStopped(node=N1, instance=an_id(f"instance/{name}"))
+
+
+def in_place(name: str = "web1") -> Step:
+    volume = Volume(an_id("volume/1"), Place("file", "/pool"), "qcow2", 1 << 30)
+    return EnsureVolumeSize(node=N1, instance=an_id(f"instance/{name}"), disk=0, volume=volume)
 
 
 def a_plan(*steps: Step, on: str = "", shares: str = "", **parts: Any) -> Plan:

@@ -16,7 +16,7 @@ from covey.model.step import ResultOf
 from covey.model.steps.instance import EnsureSeed
 from covey.store.memory import Faults
 from covey.store.protocol import Batch, Put
-from tests.engine.stage import WEB, Stage, a_plan, forward, undoable
+from tests.engine.stage import WEB, Stage, a_plan, forward, in_place, undoable
 from tests.kit.builders import a_cluster_record, a_disk, an_instance, an_observed
 from tests.kit.virtual import in_virtual_time
 
@@ -209,6 +209,30 @@ def test_a_first_forward_step_that_is_refused_takes_back_what_was_written(error:
         assert stage.record(KEY).desired == "running"
 
     test()
+
+
+@pytest.mark.parametrize("later", [StepFailed("libvirt does not answer"), Refused("not so")])
+def test_nobody_says_that_nothing_changed_once_a_change_in_place_was_not_answered(later: Refused | StepFailed) -> None:
+    @in_virtual_time
+    async def test() -> None:
+        stage = await Stage().raise_curtain(an_instance())
+        stage.nodes.fail("1.0", StepFailed("libvirt does not answer"))
+        for attempt in range(1, RETRIES + 1):
+            stage.nodes.fail(f"1.0.{attempt}", later)
+        job = await stage.ended(await stage.submit("a", a_plan(in_place(), repair="covey disk grow web1 0 9G")))
+        assert job.state == "needs_repair"
+        assert job.error
+        assert "covey disk grow web1 0 9G" in job.error["hint"]
+        assert stage.left_over() == []
+
+    test()
+
+
+@in_virtual_time
+async def test_a_change_in_place_that_is_refused_at_once_changed_nothing() -> None:
+    stage = await Stage().raise_curtain(an_instance())
+    stage.nodes.fail("1.0", NoSpace("no room"))
+    assert (await stage.ended(await stage.submit("a", a_plan(in_place())))).state == "failed"
 
 
 @in_virtual_time

@@ -156,9 +156,11 @@ class Runner:
         await self._write_with(self.plan.success, job)
 
     async def _retry_or_give_up(self, step: Step, outcome: Outcome) -> None:
-        """A forward step failed: with back-off again, unless nothing irrevocable has happened yet and the error will not pass."""
+        """A forward step failed: with back-off again, unless nothing irrevocable has happened yet and the error will not pass. An earlier
+        attempt at a step that changes in place may have done all of it, and only its answer failed."""
         error = from_json(outcome.error or {})
-        untouched = not any(done.role == FORWARD for done in self.plan.steps[: self.job.step])
+        done = any(step.role == FORWARD for step in self.plan.steps[: self.job.step])
+        untouched = not (done or (step.in_place and self.job.attempt))
         if isinstance(error, Refused) and untouched:  # NoSpace too: the step changed nothing, so neither did the job
             await self._turn_back(error)
         elif self.job.attempt < RETRIES:

@@ -33,12 +33,8 @@ async def ensure_imported(
 
 async def ensure_volume_size(host: Host, instance: str, disk: int, volume: Volume) -> int:
     """Grow a volume where it can be grown: while the guest runs, QEMU holds a qcow2's lock and its tables, and must do it itself."""
-    found = await host.hypervisor.domain(instance)
-    if volume.format == "qcow2" and found and found.state in ("running", "paused"):
-        await host.hypervisor.ensure_guest_size(instance, disk, volume.size)
-        found = await host.hypervisor.domain(instance)
-        if found and found.state in ("running", "paused"):
-            return volume.size  # else the guest may have ended before QEMU was asked
+    if volume.format == "qcow2" and await host.hypervisor.ensure_guest_size(instance, disk, volume.size):
+        return volume.size
     return await host.storage(volume.place).ensure_size(volume, volume.size)
 
 

@@ -26,10 +26,12 @@ class ResultOf:
 class Step:
     """An end state on one node. The docstring of each kind is its meaning, and is what `job info` prints.
 
-    `object` is what the agent's mutex is held on ("instance/<id>"): one call at a time per object (P9)."""
+    `object` is what the agent's mutex is held on ("instance/<id>"): one call at a time per object (P9). A kind that is `in_place` changes
+    what a record describes where it lies: once tried and not answered, nobody may say that nothing was changed."""
 
     kind: ClassVar[str] = ""
     role: ClassVar[Role] = FORWARD
+    in_place: ClassVar[bool] = False
     node: str
 
     def __init_subclass__(cls, kind: str = "", role: Role = FORWARD) -> None:

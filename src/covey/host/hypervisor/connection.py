@@ -51,8 +51,9 @@ class Connection:
         self._heard = heard
         self._opened = opened
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="libvirt")
-        self._opening = asyncio.Lock()
         self._connection: Any = None
+        self._opening: asyncio.Future[Any] | None = None
+        self._opening_since = 0.0
         self._reopening: asyncio.Task[None] | None = None
         self._openings = 0
         self._closed = False
@@ -86,19 +87,38 @@ class Connection:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _open(self) -> Any:
-        async with self._opening:
-            if self._closed:
-                raise Unavailable("the connection to libvirt is closed", f"libvirt at {self._uri}")
-            if self._connection is None:
-                loop = asyncio.get_running_loop()
-                try:
-                    self._connection = await self._in_thread(lambda: self._connect(loop), CALL_LIMIT_S)
-                except (libvirt.libvirtError, TimeoutError) as error:
-                    raise self._unavailable(str(error) or f"no answer within {CALL_LIMIT_S:g} s") from error
-                self._openings += 1
-                if self._openings > 1:
-                    self._opened()
-            return self._connection
+        """All who need a connection wait for the one attempt at it, CALL_LIMIT_S from its beginning. One that hangs longer is not
+        begun again beside itself: it ends when libvirtd goes on or dies, and until then whoever comes hears at once that it hangs."""
+        if self._closed:
+            raise Unavailable("the connection to libvirt is closed", f"libvirt at {self._uri}")
+        if self._connection is None:
+            attempt = self._opening or self._begin_opening()
+            left_s = max(self._opening_since + CALL_LIMIT_S - asyncio.get_running_loop().time(), 0.0)
+            try:
+                async with asyncio.timeout(left_s):
+                    return await asyncio.shield(attempt)
+            except (libvirt.libvirtError, TimeoutError) as error:
+                raise self._unavailable(str(error) or f"no answer within {CALL_LIMIT_S:g} s") from error
+        return self._connection
+
+    def _begin_opening(self) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        self._opening_since = loop.time()
+        self._opening = loop.run_in_executor(self._threads, self._connect, loop)
+        self._opening.add_done_callback(self._attempted)
+        return self._opening
+
+    def _attempted(self, attempt: asyncio.Future[Any]) -> None:
+        self._opening = None
+        if attempt.cancelled() or attempt.exception():
+            return  # whoever waits is told; whoever comes begins anew
+        if self._closed:
+            threading.Thread(target=_close, args=(attempt.result(),), daemon=True).start()  # the other threads are gone
+            return
+        self._connection = attempt.result()
+        self._openings += 1
+        if self._openings > 1:
+            self._opened()
 
     def _connect(self, loop: asyncio.AbstractEventLoop) -> Any:
         """Open and register, on a thread: blocking."""

@@ -201,10 +201,10 @@ class FakeHypervisor:
         plugged = tuple(one for one in guest.plugged if one.index != nic)
         self._keep(replace(guest, domain=without_nic(guest.domain, nic), plugged=plugged))
 
-    async def ensure_guest_size(self, instance: str, disk: int, size: int) -> None:
+    async def ensure_guest_size(self, instance: str, disk: int, size: int) -> bool:
         guest = self._find(instance)
         if guest is None:
-            return
+            return False
         check(
             not guest.active or any(one.index == disk for one in guest.inside),
             NotFound(f"the running guest has no disk {disk}", f"instance {instance}"),
@@ -219,6 +219,7 @@ class FakeHypervisor:
                 inside=_grown(guest.inside, disk, size),
             )
         )
+        return guest.active
 
     async def ask_guest(self, instance: str, command: str, arguments: Mapping[str, Any], timeout_s: float) -> Any:
         guest = self._must_find(instance)

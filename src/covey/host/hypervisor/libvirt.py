@@ -303,9 +303,9 @@ class LibvirtHypervisor:
                 )
             await self._call(instance, lambda connection: orders.detach_from_definition(connection, instance, device))
 
-    async def ensure_guest_size(self, instance: str, disk: int, size: int) -> None:
+    async def ensure_guest_size(self, instance: str, disk: int, size: int) -> bool:
         async with self._lock(instance):
-            await self._call(instance, lambda connection: orders.resize(connection, instance, disk, size))
+            return await self._call(instance, lambda connection: orders.resize(connection, instance, disk, size))
 
     # Within the guest
 

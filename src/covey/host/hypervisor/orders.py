@@ -243,12 +243,13 @@ def detach_from_definition(connection: Any, instance: str, device: Device) -> No
     _write_mark(domain, replace(mark, domain=device.forgotten(mark.domain)))
 
 
-def resize(connection: Any, instance: str, index: int, size: int) -> None:
-    """Raises NotFound for a disk that a running guest does not have, NoSpace, StepFailed."""
+def resize(connection: Any, instance: str, index: int, size: int) -> bool:
+    """Whether a guest runs, which then has that size. Raises NotFound for a disk that a running guest does not have, NoSpace, StepFailed."""
     domain, mark = find(connection, instance)
     if mark is None:
-        return
-    if domain.isActive():
+        return False
+    active = bool(domain.isActive())
+    if active:
         if _describe(domain, _LIVE).find(disk_device(index).path) is None:
             raise NotFound(f"the running guest has no disk {index}", f"instance {instance}")
         target = disk_target(index)
@@ -261,6 +262,7 @@ def resize(connection: Any, instance: str, index: int, size: int) -> None:
         if disk.index == index and disk.volume.size < size:
             grown = replace(disk, volume=replace(disk.volume, size=size))
             _write_mark(domain, replace(mark, domain=with_disk(mark.domain, grown)))
+    return active
 
 
 def write_live_mark(domain: Any, mark: Mark) -> None:

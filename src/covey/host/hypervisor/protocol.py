@@ -88,8 +88,9 @@ class Hypervisor(Protocol):
         """The NIC is neither in the definition nor in the guest. Raises Refused when the guest does not let it go."""
         ...
 
-    async def ensure_guest_size(self, instance: str, disk: int, size: int) -> None:
-        """A running guest's disk shows at least `size` bytes, growing the volume through QEMU; nothing to do when stopped."""
+    async def ensure_guest_size(self, instance: str, disk: int, size: int) -> bool:
+        """A running guest's disk shows at least `size` bytes, growing the volume through QEMU. False when no guest runs: whoever asked
+        must grow the volume where it lies."""
         ...
 
     async def ask_guest(self, instance: str, command: str, arguments: Mapping[str, Any], timeout_s: float) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from covey.base.units import humane_size
 from covey.model.domain import DomainDisk
@@ -82,6 +83,7 @@ class EnsureFlat(StepOnInstance, kind="flat@1", role=FORWARD):
     """The volume of disk `disk` lies on nothing, and shows what it showed: what it read from below is copied into it, by QEMU while the guest
     runs."""
 
+    in_place: ClassVar[bool] = True
     disk: int
     volume: Volume
 
@@ -94,6 +96,7 @@ class EnsureFlat(StepOnInstance, kind="flat@1", role=FORWARD):
 class EnsureVolumeSize(StepOnInstance, kind="volume-size@1", role=FORWARD):
     """The volume has at least its size. Never shrinks. While the instance runs, QEMU holds the file's lock and grows it. Returns `size`."""
 
+    in_place: ClassVar[bool] = True
     disk: int
     volume: Volume
 

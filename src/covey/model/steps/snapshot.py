@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from covey.base.units import humane_size
 from covey.model.domain import Domain
@@ -53,6 +54,7 @@ class EnsureMerged(StepOnInstance, kind="merged@1", role=FORWARD):
     """The volume `base` holds what `top` on it showed, what lay on `top` lies on `base`, and the domain is as described: QEMU does it
     while the guest runs. `above` are the volumes that lie on `top`; when there is none, `top` is the disk itself."""
 
+    in_place: ClassVar[bool] = True
     disk: int
     top: Volume
     base: Volume
