@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
+from covey.agent.observe import TELEMETRY_EVERY_S
 from covey.base.errors import CoveyError
 from covey.controller.healer import to_restart
 from covey.model.request import Request
@@ -129,7 +130,10 @@ def _is_at_rest(world: World) -> bool:
 
 
 async def mend(world: World) -> None:
-    """Give the commands that jobs in need of repair named, which are the same requests again: they must work."""
+    """Give the commands that jobs in need of repair named, which are the same requests again: they must work. Not before the nodes have
+    told that the cause is gone: a pool that was full is so for the planner until then."""
+    if any(ended.job.state == "needs_repair" for ended in ended_jobs(world).values()):
+        await asyncio.sleep(2 * TELEMETRY_EVERY_S)
     for id, ended in sorted(ended_jobs(world).items()):
         if ended.job.state != "needs_repair":
             continue
