@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from tests.kit.eventually import eventually
 from tests.kit.hypervisors import LibvirtBench
 
 from covey.base.errors import Unavailable
-from covey.host.guest.console import HISTORY, LOG_KEPT, LOG_LIMIT, LONGEST_QUEUE, Consoles, Session, console_tail, trim_log
+from covey.host.guest.console import LOG_KEPT, LOG_LIMIT, LONGEST_QUEUE, Consoles, Session, trim_log
+from covey.host.guest.output import console_tail
 
 INSTANCE = "0a1b2c3d-1111-4222-8333-444455556666"
 
@@ -89,6 +91,108 @@ async def test_who_attaches_sees_what_was_printed_before_and_what_comes(consoles
 async def test_no_more_history_comes_than_was_asked_for(consoles: Consoles, qemu: Qemu) -> None:
     await qemu.print(b"0123456789")
     assert await (await attached(consoles, qemu, history=4)).read() == b"6789"
+
+
+class BusyQemu:
+    """A QEMU that takes a connection when it comes to it; what the guest prints meanwhile is in its log alone."""
+
+    def __init__(self, directory: Path) -> None:
+        self.log = directory / "console.log"
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(directory / "console.sock"))
+        self._listener.listen()
+        self._taken: socket.socket | None = None
+        self.consoles = Consoles(lambda _instance: directory / "console.sock", lambda _instance: self.log)
+
+    def take(self) -> None:
+        self._taken, _ = self._listener.accept()
+
+    def print(self, text: bytes) -> None:
+        self.send(text)
+        self.write_down(text)
+
+    def send(self, text: bytes) -> None:
+        if self._taken:
+            self._taken.sendall(text)
+
+    def write_down(self, text: bytes) -> None:
+        with self.log.open("ab") as log:
+            log.write(text)
+
+    def end(self) -> None:
+        if self._taken:
+            self._taken.shutdown(socket.SHUT_RDWR)
+
+    async def close(self) -> None:
+        await self.consoles.close()
+        for one in (self._taken, self._listener):
+            if one:
+                one.close()
+
+
+@pytest.fixture
+async def busy(tmp_path: Path) -> AsyncIterator[BusyQemu]:
+    busy = BusyQemu(tmp_path)
+    yield busy
+    await busy.close()
+
+
+async def test_what_is_printed_before_qemu_takes_the_connection_is_seen_without_waiting_for_more(busy: BusyQemu) -> None:
+    busy.print(b"before|")
+    session = await busy.consoles.attach(INSTANCE)
+    busy.print(b"between|")
+    assert await read(session, 15) == b"before|between|"
+    busy.take()
+    busy.print(b"after|")
+    assert await read(session, 6) == b"after|"
+
+
+@pytest.mark.parametrize("between", [b"", b"between|", b"after|", b"r|", b"||||"])
+async def test_what_only_the_log_has_comes_before_the_first_of_the_wire_and_nothing_twice(busy: BusyQemu, between: bytes) -> None:
+    busy.print(b"before|")
+    session = await busy.consoles.attach(INSTANCE)
+    busy.print(between)
+    busy.take()
+    busy.print(b"after|")
+    busy.print(b"more|")
+    expected = b"before|" + between + b"after|more|"
+    assert await read(session, len(expected)) == expected
+    busy.print(b"the end|")
+    assert await read(session, 8) == b"the end|"
+
+
+async def test_the_log_may_lag_behind_the_wire(busy: BusyQemu) -> None:
+    session = await busy.consoles.attach(INSTANCE)
+    busy.print(b"between|")
+    busy.take()
+    busy.send(b"after|")
+    asyncio.get_running_loop().call_later(0.1, busy.write_down, b"after|")
+    assert await read(session, 14) == b"between|after|"
+
+
+async def test_who_joins_before_qemu_takes_the_connection_sees_everything_once(busy: BusyQemu) -> None:
+    busy.print(b"before|")
+    first = await busy.consoles.attach(INSTANCE)
+    busy.print(b"between|")
+    second = await busy.consoles.attach(INSTANCE)
+    busy.take()
+    busy.print(b"after|")
+    assert [await read(session, 21) for session in (first, second)] == [b"before|between|after|"] * 2
+
+
+async def test_a_console_whose_log_cannot_grow_is_seen_all_the_same(busy: BusyQemu) -> None:
+    session = await busy.consoles.attach(INSTANCE)
+    busy.take()
+    busy.send(b"the disk is full")
+    assert await read(session, 16) == b"the disk is full"
+
+
+async def test_what_a_guest_printed_last_is_seen_though_it_ended_at_once(busy: BusyQemu) -> None:
+    session = await busy.consoles.attach(INSTANCE)
+    busy.print(b"panic")
+    busy.take()
+    busy.end()
+    assert await read(session, 6) == b"panic"
 
 
 async def test_all_see_the_same_over_one_connection(consoles: Consoles, qemu: Qemu) -> None:
@@ -180,7 +284,6 @@ async def test_a_real_guest_is_seen_and_its_log_can_be_trimmed_under_it() -> Non
         await bench.hypervisor.ensure_defined(domain, attachments, "job-1")
         await bench.hypervisor.ensure_running(domain.instance, 1)
         log = bench.hypervisor.console_log(domain.instance)
-        await eventually(lambda: b"BOOT-OK" in console_tail(log, HISTORY))
         consoles = Consoles(bench.hypervisor.console, bench.hypervisor.console_log)
         session = await consoles.attach(domain.instance)
         seen = b""
@@ -188,6 +291,7 @@ async def test_a_real_guest_is_seen_and_its_log_can_be_trimmed_under_it() -> Non
             while seen.count(b"\nT0") < 3:
                 seen += await session.read()
         assert b"BOOT-OK" in seen
+        await eventually(lambda: log.read_bytes().startswith(seen))  # each byte of it, and each once
         with log.open("r+b") as file:
             file.truncate(0)
         await eventually(lambda: b"\nT0" in log.read_bytes())

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 from covey.base.errors import Unavailable
+from covey.host.guest.output import Output, console_tail
+from covey.host.guest.wire import Wire
 
 LOG_LIMIT = 2**20  # a guest that prints without end must not fill the machine's disk
 LOG_KEPT = 256 * 1024
 HISTORY = 16 * 1024  # bytes of what was printed before, shown to whoever attaches
-CHUNK = 16 * 1024
 LONGEST_QUEUE = 256 * 1024  # bytes that wait for a session that reads slowly
 WRITE_LIMIT_S = 5.0
-
-
-def console_tail(path: Path, size: int) -> bytes:
-    """The last `size` bytes of a console log at most, for history and for error messages; empty when nothing was printed."""
-    try:
-        with path.open("rb") as log:
-            log.seek(max(0, os.fstat(log.fileno()).st_size - size))
-            return log.read(size)
-    except FileNotFoundError:
-        return b""
 
 
 def trim_log(path: Path) -> None:
@@ -94,20 +84,22 @@ class Session:
 class _Line:
     """The one connection to a guest's console, shared by its sessions; it ends with the last of them, or with QEMU."""
 
-    def __init__(self, instance: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, instance: str, wire: Wire, output: Output) -> None:
         self._instance = instance
-        self._writer = writer
+        self._wire = wire
+        self._output = output
+        self._writing = asyncio.Lock()
         self._sessions: set[Session] = set()
-        self._task = asyncio.create_task(self._follow(reader))
+        self._task = asyncio.create_task(self._follow())
 
     @property
     def ended(self) -> bool:
-        return self._task.done() or self._writer.is_closing()
+        return self._task.done() or self._wire.ended
 
-    def join(self, history: bytes) -> Session:
+    def join(self, history: int) -> Session:
         session = Session(self)
-        if history:
-            session.put(history)
+        if history and (before := self._output.before(history)):
+            session.put(before)
         self._sessions.add(session)
         return session
 
@@ -122,9 +114,8 @@ class _Line:
                 "its console is closed: the guest's run has ended", f"instance {self._instance}", "attach again when it runs"
             )
         try:
-            async with asyncio.timeout(WRITE_LIMIT_S):
-                await self._writer.drain()  # of what was written before: so no more than one piece ever waits
-            self._writer.write(data)
+            async with asyncio.timeout(WRITE_LIMIT_S), self._writing:
+                await self._wire.write(data)
         except TimeoutError as error:
             raise Unavailable(
                 "the guest does not take what is typed", f"instance {self._instance}", "it may hang: see its output"
@@ -134,18 +125,18 @@ class _Line:
 
     async def close(self) -> None:
         self._task.cancel()
-        self._writer.close()
         await asyncio.gather(self._task, return_exceptions=True)
+        self._wire.close()  # also where the task had not begun
 
-    async def _follow(self, reader: asyncio.StreamReader) -> None:
+    async def _follow(self) -> None:
         try:
-            while piece := await reader.read(CHUNK):
+            while piece := await self._output.read():
                 for session in self._sessions:
                     session.put(piece)
         except OSError:
             pass  # QEMU was killed: the end of the run, as below
         finally:
-            self._writer.close()
+            self._wire.close()
             for session in self._sessions:
                 session.end()
 
@@ -160,13 +151,13 @@ class Consoles:
         self._connecting: dict[str, asyncio.Lock] = {}
 
     async def attach(self, instance: str, history: int = HISTORY) -> Session:
-        """A session that begins with the last `history` bytes the guest has printed (a few of them may come twice: better than
-        a gap). Raises Unavailable when the guest does not run."""
+        """A session that begins with the last `history` bytes the guest has printed (for who joins others, a few of them may come
+        twice: better than a gap). Raises Unavailable when the guest does not run."""
         async with self._connecting.setdefault(instance, asyncio.Lock()):
             line = self._lines.get(instance)
             if line is None or line.ended:
                 line = self._lines[instance] = await self._connect(instance)
-            return line.join(console_tail(self._log(instance), history) if history else b"")
+            return line.join(history)
 
     async def close(self) -> None:
         for line in self._lines.values():
@@ -174,8 +165,10 @@ class Consoles:
         self._lines.clear()
 
     async def _connect(self, instance: str) -> _Line:
+        output = Output(self._log(instance))
         try:
-            reader, writer = await asyncio.open_unix_connection(self._socket(instance), limit=CHUNK)
+            wire = await Wire.connect(self._socket(instance))
         except OSError as error:
             raise Unavailable("it has no console: it does not run", f"instance {instance}", "start it, then attach") from error
-        return _Line(instance, reader, writer)
+        output.follow(wire)
+        return _Line(instance, wire, output)

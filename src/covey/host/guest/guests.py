@@ -6,8 +6,9 @@ from pathlib import Path
 
 from covey.base.errors import Unavailable
 from covey.host.guest import seed as seeds
-from covey.host.guest.console import Consoles, Session, console_tail
+from covey.host.guest.console import Consoles, Session
 from covey.host.guest.listener import GuestReport, ReadyListener, Reported
+from covey.host.guest.output import console_tail
 from covey.host.guest.protocol import ConsoleSession
 from covey.host.hypervisor.fake import FakeHypervisor
 from covey.host.hypervisor.protocol import Hypervisor
