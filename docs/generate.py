@@ -317,6 +317,7 @@ STATE = {
     "agent_socket": "where the controller reaches the agent (mode 0600)",
     "store": "the store: SQLite in WAL mode, with `-wal` and `-shm` beside it and a `.lock`; a `.reserve` of disk for bad times",
     "agent": "`node-id`, this machine's identity, and `epoch.json`, the newest leader that was obeyed",
+    "identity": "as a node of several: `node.key`, `node.pem`, `ca.pem`, and `membership.json`, the cluster and whose orders count",
     "events": "what happened: up to 5 numbered files of 5,000 events each",
     "tls": "`ca.pem`, `ca.key`, `server.pem`, `server.key`; made at the first `--listen`",
     "images": "images, read-only, named by UUID",

@@ -10,9 +10,11 @@ from pathlib import Path
 import httpx2
 
 from covey.agent.agent import Agent
+from covey.agent.membership import Memberships
 from covey.agent.observe import Thermometer
 from covey.agent.server import make_app
 from covey.agent.tasks import EpochFile
+from covey.agent.way import LocalWay
 from covey.base.errors import Unavailable
 from covey.controller.fleet import Fleet
 from covey.controller.hearing import Hearing
@@ -135,12 +137,14 @@ async def test_a_leader_that_came_while_the_hypervisor_was_silent_is_told_of_eve
     await hearing
 
 
-async def test_an_order_of_a_kind_that_is_not_known_does_not_keep_others_from_being_carried_out() -> None:
+async def test_an_order_of_a_kind_that_is_not_known_does_not_keep_others_from_being_carried_out(tmp_path: Path) -> None:
     host, _ = a_machine()
     agent = Agent(N1, host, "s1", EpochFile(None), _Clock(), ABOUT)
     known = codec.encode(Order("1.0", (1, 1), "s1", EnsureAnswer(node=N1)))
     unknown = json.loads(json.dumps(known).replace("answer@1", "answer@99"))
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=make_app(agent)), base_url="http://agent") as client:
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=make_app(agent, Memberships(tmp_path, N1, EpochFile(None)))), base_url="http://agent"
+    ) as client:
         answer = await client.put("/orders", content=json.dumps([unknown, known]))
     assert [error and error["kind"] for error in answer.json()] == ["BadInput", None]
     await agent.close()
@@ -154,7 +158,7 @@ async def test_what_comes_after_the_end_of_a_job_is_not_kept() -> None:
     feed = Feed(store)
     await feed.start()
     ledger = Ledger(store, clock, leadership, revision)
-    fleet = Fleet([Path("/nowhere")], ledger.epoch, feed, Hearing(feed, ledger, clock), clock)
+    fleet = Fleet(lambda view: (LocalWay(Path("/nowhere")),), ledger.epoch, feed, Hearing(feed, ledger, clock), clock)
     running = asyncio.create_task(fleet.run())
     job: Job = replace(a_job(7), state="running")
     await feed.reached(await store.txn((), [Put(records.key_of(job), records.to_bytes(job))]))

@@ -81,6 +81,11 @@ class Agent:
                     log.warning("cannot clear old uploads; trying again", pool=place.path, error=str(error))
             await self._clock.sleep(LOOK_AT_UPLOADS_EVERY_S)
 
+    @property
+    def is_led(self) -> bool:
+        """Whether a leader listens."""
+        return self._stream is not None
+
     async def greet(self, epoch: Epoch) -> Hello:
         """A leader tells its epoch before it gives any order (P9): from here on, older ones are refused. Raises Refused for an older one."""
         self.tasks.epochs.obey(epoch)

@@ -7,14 +7,14 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import structlog
-from websockets.asyncio.client import ClientConnection, unix_connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, WebSocketException
 
+from covey.agent.way import REQUEST_TIMEOUT_S, Way
 from covey.base.clock import Clock
 from covey.base.errors import CoveyError, Unavailable, from_json
 from covey.base.log import belongs_to
@@ -26,7 +26,6 @@ from covey.model.transfer import Content, Found
 
 RECONNECT_S = 0.2  # pause between attempts, doubled up to RECONNECT_MOST_S
 RECONNECT_MOST_S = 2.0
-REQUEST_TIMEOUT_S = 20.0
 INVENTORY_TIMEOUT_S = 120.0
 PIECE = 2**20  # bytes of a disk at once
 TRANSFER_SILENCE_S = 600.0  # an image is looked at when it has come, a disk before it goes
@@ -46,27 +45,31 @@ class _Pending:
     future: asyncio.Future[Outcome]
 
 
+class LinkEnded(Unavailable):
+    """The way to the agent has ended, not the agent: whoever waits for an outcome asks by the node's next link."""
+
+
 class Link:
     """The connection to one agent. `heard` gets every message but the outcomes that somebody waits for; `met` each hello; `lost` is told when it is gone."""
 
     def __init__(
         self,
-        socket: Path,
+        way: Way,
         epoch: Epoch,
+        cluster: Callable[[], str],
         clock: Clock,
         heard: Callable[[str, Message], None],
-        met: Callable[[Hello], Any],
-        lost: Callable[[str, str], None],
+        met: Callable[[Link, Hello], Any],
+        lost: Callable[[Link, str], None],
     ) -> None:
-        self._socket = socket
+        self.way = way
         self._epoch = epoch
+        self._cluster = cluster
         self._clock = clock
         self._heard = heard
         self._met = met
         self._lost = lost
-        self._client = httpx2.AsyncClient(
-            transport=httpx2.AsyncHTTPTransport(uds=str(socket)), base_url="http://agent", timeout=REQUEST_TIMEOUT_S
-        )
+        self._client = way.client()
         self._pending: dict[str, _Pending] = {}
         self._unsent: list[str] = []
         self._acknowledged: list[str] = []
@@ -90,23 +93,26 @@ class Link:
                 if self._session:
                     log.warning("the agent does not answer", node=self.node, why=why)
                 self._session = ""
-                self._lost(self.node, why)
+                self._lost(self, why)
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, RECONNECT_MOST_S)
         finally:
+            for pending in self._pending.values():
+                if not pending.future.done():
+                    pending.future.set_exception(LinkEnded("nobody goes this way to it any more", f"node {self._host}"))
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
             await self._client.aclose()
 
     async def _be_linked(self) -> None:
         """Meet the agent, hand it all orders anew, and hear it until it is gone."""
-        answer = await self._client.put("/hello", content=json.dumps(self._epoch))
+        answer = await self._client.put("/hello", params={"cluster": self._cluster()}, content=json.dumps(self._epoch))
         hello = codec.decode(Hello, _checked(answer))
         self.node = hello.node
         self._host = hello.telemetry.hostname
         query = {"incarnation": self._epoch[0], "epoch": self._epoch[1]}
         async with self._client.stream(
-            "GET", "/stream", params=query, timeout=httpx2.Timeout(REQUEST_TIMEOUT_S, read=None)
+            "GET", "/stream", params=query, timeout=httpx2.Timeout(REQUEST_TIMEOUT_S, read=self.way.silence_s)
         ) as stream:
             if stream.status_code != 200:
                 await stream.aread()
@@ -114,7 +120,7 @@ class Link:
             self._session = hello.session
             self._unsent = list(self._pending)
             self._wake.set()
-            await self._met(hello)
+            await self._met(self, hello)
             async for line in stream.aiter_lines():
                 self._take(codec.decode(Message, json.loads(line)))
 
@@ -260,7 +266,7 @@ class Link:
     async def console(self, instance: str) -> AsyncIterator[Terminal]:
         """A session on a guest's console. Raises Unavailable."""
         try:
-            socket = await unix_connect(str(self._socket), f"ws://agent/console/{instance}", max_size=None, compression=None)
+            socket = await self.way.console(f"/console/{instance}")
         except (OSError, WebSocketException) as error:
             raise self._silent(error) from error
         terminal = Terminal(socket, instance)

@@ -1,8 +1,10 @@
-"""The agent's door: HTTP over a unix socket of the machine, for its own root only.
+"""The agent's doors: HTTP over a unix socket of the machine, for its own root only; and, once the machine belongs to a cluster of several,
+over TLS for the controllers of its nodes (agent/listen.py).
 
 PUT /hello (a leader says its epoch), PUT /orders (many at once; answers at once), POST /acknowledge, PUT /charge, POST /inventory,
 POST /guest/ID/VERB, GET /screenshot/ID, PUT and DELETE /uploads/ID (an image that was sent), POST /export (a disk, as one stream),
-GET /stream (a JSON message a line, for ever), GET /console/ID/log and WebSocket /console/ID.
+GET /stream (a JSON message a line, for ever), GET /console/ID/log and WebSocket /console/ID; GET, PUT and DELETE /membership, and
+POST /membership/request (a signing request for its certificate).
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from covey.agent.agent import Agent
 from covey.agent.guest import GUEST_VERBS
 from covey.agent.handing_out import opened
+from covey.agent.membership import Memberships
 from covey.base.errors import BadInput, CoveyError
 from covey.host.guest.protocol import ConsoleSession
 from covey.model import codec
+from covey.model.membership import Membership
 from covey.model.names import check_uuid
 from covey.model.order import Charge, Order
 from covey.model.pool import Place, Volume
@@ -31,9 +35,10 @@ from covey.model.pool import Place, Volume
 MOST_REASON = 120  # bytes: a closing frame takes 123 (RFC 6455, section 5.5)
 
 
-def make_app(agent: Agent) -> Starlette:
+def make_app(agent: Agent, memberships: Memberships) -> Starlette:
     async def hello(request: Request) -> Response:
         incarnation, epoch = json.loads(await request.body())
+        memberships.check_is_of(request.query_params.get("cluster", ""))
         return _json(codec.encode(await agent.greet((incarnation, epoch))))
 
     async def put_orders(request: Request) -> Response:
@@ -50,7 +55,29 @@ def make_app(agent: Agent) -> Starlette:
         return _json({})
 
     async def put_charge(request: Request) -> Response:
-        await agent.look_after(codec.decode(Charge, json.loads(await request.body())))
+        charge = codec.decode(Charge, json.loads(await request.body()))
+        memberships.take_orders_of(charge.nodes, charge.cluster_name)
+        await agent.look_after(charge)
+        return _json({})
+
+    async def show_membership(request: Request) -> Response:
+        return _json(
+            {"membership": memberships.present and codec.encode(memberships.present), "node": agent.node, "is_led": agent.is_led}
+        )
+
+    async def request_certificate(request: Request) -> Response:
+        return _json({"request": memberships.ask(), "node": agent.node})
+
+    async def join_cluster(request: Request) -> Response:
+        wish = json.loads(await request.body())
+        membership = codec.decode(Membership, wish["membership"])
+        memberships.join(membership, wish["certificate"], wish["authority"], bool(wish["is_new"]))
+        agent.hang_up()  # whoever led it before the cluster did
+        return _json({})
+
+    async def leave_cluster(request: Request) -> Response:
+        memberships.leave()
+        agent.hang_up()
         return _json({})
 
     async def inventory(request: Request) -> Response:
@@ -116,6 +143,10 @@ def make_app(agent: Agent) -> Starlette:
             Route("/uploads/{upload}", receive, methods=["PUT"]),
             Route("/uploads/{upload}", discard, methods=["DELETE"]),
             Route("/export", export, methods=["POST"]),
+            Route("/membership", show_membership, methods=["GET"]),
+            Route("/membership", join_cluster, methods=["PUT"]),
+            Route("/membership", leave_cluster, methods=["DELETE"]),
+            Route("/membership/request", request_certificate, methods=["POST"]),
             Route("/console/{instance}/log", console_log),
             WebSocketRoute("/console/{instance}", console),
         ],

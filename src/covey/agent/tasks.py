@@ -15,7 +15,7 @@ import structlog
 
 from covey.agent.work import Work, doers, undoers
 from covey.base.errors import Bug, CoveyError, Refused, StepFailed, Unavailable, check, require
-from covey.base.files import write_durably
+from covey.base.files import remove_durably, write_durably
 from covey.host.host import Host
 from covey.model.order import Epoch, Message, Order, Outcome, Progress
 from covey.model.step import Step
@@ -45,6 +45,12 @@ class EpochFile:
             if self._path:
                 write_durably(self._path, json.dumps(epoch).encode())
             self.epoch = epoch
+
+    def forget(self) -> None:
+        """The machine belongs to another cluster than before, whose epochs have nothing to do with this one."""
+        if self._path:
+            remove_durably(self._path)
+        self.epoch = (0, 0)
 
 
 class Tasks:

@@ -21,7 +21,7 @@ from covey.model.request import Request
 
 R = TypeVar("R", bound=Request)
 Convert = Callable[[Any], Any]
-OWN = frozenset({"seed", "now", "secret", "digest", "by", "reason"})  # filled in by the service
+OWN = frozenset({"seed", "now", "secret", "digest", "by", "reason", "invitation"})  # filled in by the service
 Text = Annotated[str, pydantic.Field(max_length=65_536)]
 Whole = Annotated[
     int,

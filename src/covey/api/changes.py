@@ -37,6 +37,7 @@ from covey.service.submit import Options, Taken
 
 Values = dict[str, Any]
 Complete = Callable[[Call, Values], Values]
+More = Callable[[Call, Request], Values]
 
 
 def change(
@@ -52,10 +53,11 @@ def change(
     answer: type[BaseModel] = JobDocument,
     example: Any = None,
     also: tuple[Parameter, ...] = (),
+    more: More | None = None,
 ) -> Operation:
     """A request as an operation. `in_path` says which of its fields each part of the path gives; `target` is the collection that
     If-Match is about; `complete` makes further values from those of the body, in which `partial` fields are dicts; `also` are fields
-    that the query gives."""
+    that the query gives; `more` are values of the answer that the job itself does not have."""
     parts = dict(in_path or {})
     body = body_of(request, parts.values(), partial)
     has_body = method != "DELETE" and bool(body.model.model_fields)
@@ -74,7 +76,8 @@ def change(
         if call.query["dry_run"]:
             plan = call.submissions.preview(call.principal, wanted, options)
             return json_response(jobs.plan_document(call.inside.view, plan))
-        return await taken_response(call, await call.submissions.take(call.principal, wanted, options))
+        taken = await call.submissions.take(call.principal, wanted, options)
+        return await taken_response(call, taken, more(call, wanted) if more else None)
 
     return Operation(
         method,
@@ -119,7 +122,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in words)
 
 
-async def taken_response(call: Call, taken: Taken) -> Response:
+async def taken_response(call: Call, taken: Taken, more: Values | None = None) -> Response:
     """202 with the job, as it is at this moment."""
     if taken.job is None:
         document = await jobs.single(call.inside, taken.id)
@@ -127,7 +130,7 @@ async def taken_response(call: Call, taken: Taken) -> Response:
         document = jobs.job_document(call.inside.view, taken.job, None, taken.job.created_at)
         if taken.secret:
             document["secret"] = taken.secret
-    return Response(dumps(document), 202, {"location": f"/v1/jobs/{taken.id}"}, JSON)
+    return Response(dumps(document | (more or {})), 202, {"location": f"/v1/jobs/{taken.id}"}, JSON)
 
 
 def listed(noun: Noun, path: str, id: str, summary: str, document: type[BaseModel], permission: str) -> Operation:

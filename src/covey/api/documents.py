@@ -130,6 +130,34 @@ class NewTokenDocument(JobDocument):
     secret: str | None = None
 
 
+class InvitationDocument(JobDocument):
+    """`secret`, shown this once, lets one machine join; `fingerprint` (SHA-256) is that of the authority which it must find at one of the
+    `doors` (HOST:PORT)."""
+
+    secret: str | None = None
+    doors: list[str]
+    fingerprint: str
+
+
+class MembershipDocument(Document):
+    """What a machine that has joined is to know of its cluster."""
+
+    cluster: str
+    cluster_name: str
+    name: str
+    address: str
+    nodes: list[str]
+    doors: list[str]
+
+
+class JoinedDocument(JobDocument):
+    """`certificate` (PEM) says which node the machine is, under the cluster's `authority` (PEM)."""
+
+    certificate: str
+    authority: str
+    membership: MembershipDocument
+
+
 class DefaultsDocument(Document):
     cpus: int
     memory: int
@@ -177,10 +205,13 @@ class RoomDocument(Document):
 
 
 class NodeDocument(Document):
-    """A machine, with what it last told of itself."""
+    """A machine, with what it last told of itself. `address` is where its agent listens for leaders; one that is `behind` was away while
+    the others got something, and hosts nothing new until it has that, too."""
 
     name: str
     id: str
+    address: str
+    state: Literal["joining", "behind", "ready"]
     notes: str
     created_at: Time | None
     answers: bool

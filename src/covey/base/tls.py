@@ -49,9 +49,9 @@ def ensure_server_certificate(directory: Path, names: tuple[str, ...], clock: Cl
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = CertificateFiles(directory / "server.pem", directory / "server.key", directory / "ca.pem")
     now = datetime.fromtimestamp(clock.now(), UTC)
-    authority = _ensure_authority(directory, now)
+    authority = ensure_authority(directory, now)
     if not _is_good(files, authority, wanted, now):
-        _issue(files, authority, _load_key(directory / "ca.key"), wanted, now)
+        _issue(files, authority, load_key(directory / "ca.key"), wanted, now)
     return files
 
 
@@ -85,16 +85,17 @@ def _subject_name(name: str) -> x509.GeneralName:
         return x509.DNSName(lowered)
 
 
-def _ensure_authority(directory: Path, now: datetime) -> x509.Certificate:
+def ensure_authority(directory: Path, now: datetime) -> x509.Certificate:
+    """The site's authority, made when there is none. Raises Refused when it is damaged."""
     path, key_path = directory / "ca.pem", directory / "ca.key"
     if path.exists():
-        return _load_certificate(path)
-    key = _load_key(key_path) if key_path.exists() else _make_key(key_path)
+        return load_certificate(path)
+    key = load_key(key_path) if key_path.exists() else make_key(key_path)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Covey authority {x509.random_serial_number():x}"[:32])])
     certificate = (
-        _builder(name, name, key.public_key(), key.public_key(), now, now + CA_LIFE)
+        builder(name, name, key.public_key(), key.public_key(), now, now + CA_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
         .sign(key, hashes.SHA256())
     )
     write_durably(path, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
@@ -108,21 +109,22 @@ def _issue(
     names: list[x509.GeneralName],
     now: datetime,
 ) -> None:
-    key = _make_key(files.key)
+    key = make_key(files.key)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Covey server")])  # names are in the SAN, as RFC 6125 wants
     end = min(now + SERVER_LIFE, authority.not_valid_after_utc)
     certificate = (
-        _builder(name, authority.subject, key.public_key(), authority_key.public_key(), now, end)
+        builder(name, authority.subject, key.public_key(), authority_key.public_key(), now, end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    write_durably(files.certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    chain = [each.public_bytes(serialization.Encoding.PEM) for each in (certificate, authority)]
+    write_durably(files.certificate, b"".join(chain), mode=0o644)  # so that who knows its fingerprint can find the authority
 
 
-def _builder(
+def builder(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePublicKey,
@@ -130,6 +132,7 @@ def _builder(
     now: datetime,
     end: datetime,
 ) -> x509.CertificateBuilder:
+    """The beginning of every certificate of ours."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -143,7 +146,8 @@ def _builder(
     )
 
 
-def _key_usage(signs_certificates: bool) -> x509.KeyUsage:
+def key_usage(signs_certificates: bool) -> x509.KeyUsage:
+    """What the key may be used for (RFC 5280, section 4.2.1.3)."""
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         key_cert_sign=signs_certificates,
@@ -162,7 +166,9 @@ def _is_good(files: CertificateFiles, authority: x509.Certificate, names: list[x
     enough."""
     if not (files.certificate.exists() and files.key.exists()):
         return False
-    certificate = _load_certificate(files.certificate)
+    if files.certificate.read_bytes().count(b"BEGIN CERTIFICATE") < 2:
+        return False  # of a release that did not send its authority along
+    certificate = load_certificate(files.certificate)
     try:
         certificate.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature):
@@ -171,27 +177,30 @@ def _is_good(files: CertificateFiles, authority: x509.Certificate, names: list[x
     lasts = min(now + RENEW_BEFORE, authority.not_valid_after_utc)
     return (
         set(alternative) == set(names)
-        and certificate.public_key() == _load_key(files.key).public_key()
+        and certificate.public_key() == load_key(files.key).public_key()
         and certificate.not_valid_before_utc <= now
         and certificate.not_valid_after_utc >= lasts
     )
 
 
-def _make_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def make_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """A new private key in a file that nobody else may read."""
     key = ec.generate_private_key(ec.SECP256R1())
     text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     write_durably(path, text, mode=0o600)
     return key
 
 
-def _load_certificate(path: Path) -> x509.Certificate:
+def load_certificate(path: Path) -> x509.Certificate:
+    """Raises Refused when the file is damaged."""
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except ValueError as error:
         raise _damaged(path) from error
 
 
-def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Raises Refused when the file is gone or damaged."""
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except FileNotFoundError as error:

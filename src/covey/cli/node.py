@@ -1,4 +1,4 @@
-"""node list, info, modify, ping; prepare."""
+"""node list, info, modify, ping; and the verbs of other modules."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from covey.base.units import humane_duration
 from covey.cli.change import carry_out
+from covey.cli.joining import equip, invite, join, leave, remove
 from covey.cli.lists import names_of, show_json, show_list
 from covey.cli.prepare import prepare
 from covey.cli.session import Session
@@ -32,6 +33,8 @@ COLUMNS = (
     plain("kernel"),
     plain("hypervisor"),
     plain("hostname"),
+    plain("address"),
+    plain("state"),
     timed("created", "created_at"),
     plain("notes"),
     plain("id"),
@@ -68,7 +71,7 @@ def info(session: Session, /, name: str, as_json: bool) -> None:
         show_json(node)
         return
     if node["answers"]:
-        head = f"answers, up {humane_duration(node['uptime_s'])}, {plural(node['instances'], 'instance')}"
+        head = f"{'' if node['state'] == 'ready' else node['state'] + ', '}answers, up {humane_duration(node['uptime_s'])}, {plural(node['instances'], 'instance')}"
     else:
         head = f"does not answer{', last heard of ' + since(node['as_of'], answer.at or 0.0) + ' ago' if node['as_of'] else ''}"
     rooms = [
@@ -89,6 +92,7 @@ def info(session: Session, /, name: str, as_json: bool) -> None:
         ("Hypervisor", node["hypervisor"]),
         ("Kernel", node["kernel"]),
         ("Boot", node["boot_id"]),
+        ("Address", node["address"]),
         ("Joined", when(node["created_at"])),
         ("Notes", node["notes"]),
     ]
@@ -122,4 +126,5 @@ def ping(session: Session, /, name: str, manner: Manner) -> int:
     return carry_out(session, Change("POST", path_of("nodes", name, "ping"), {}), manner)
 
 
-command.add_command(prepare)
+for verb in (prepare, invite, join, leave, remove, equip):
+    command.add_command(verb)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from covey.base.clock import Clock
-from covey.controller.fleet import Fleet
+from covey.controller.fleet import Fleet, Ways
 from covey.controller.healer import Healer
 from covey.controller.hearing import Hearing
 from covey.controller.janitor import Janitor, Retention
@@ -29,13 +28,13 @@ class Controller:
         feed: Feed,
         ledger: Ledger,
         clock: Clock,
-        agents: list[Path],
+        ways: Ways,
         draw: Callable[[int], str],
         kept: Retention = Retention(),
     ) -> None:
         self.feed = feed
         self.hearing = Hearing(feed, ledger, clock)
-        self.fleet = Fleet(agents, ledger.epoch, feed, self.hearing, clock)
+        self.fleet = Fleet(ways, ledger.epoch, feed, self.hearing, clock)
         self.engine = Engine(store, feed, ledger, self.fleet, clock, plan)
         self.janitor = Janitor(store, ledger, clock, kept)
         self.purger = Purger(feed, self.engine, clock, lambda: draw(16))
@@ -46,17 +45,17 @@ class Controller:
         cls,
         store: Store,
         clock: Clock,
-        agents: list[Path],
+        ways: Ways,
         holder: str,
         draw: Callable[[int], str],
         kept: Retention = Retention(),
     ) -> Controller:
-        """Take the lead and read everything. `agents` are the sockets of the agents' doors; `draw` returns that many random bytes as
+        """Take the lead and read everything. `ways` says how agents are reached; `draw` returns that many random bytes as
         hexadecimal digits."""
         leadership, revision = await take_leadership(store, clock, holder)
         feed = Feed(store)
         await feed.start()
-        return cls(store, feed, Ledger(store, clock, leadership, revision), clock, agents, draw, kept)
+        return cls(store, feed, Ledger(store, clock, leadership, revision), clock, ways, draw, kept)
 
     async def run(self, serve: Callable[[], Awaitable[None]]) -> None:
         """Work, with `serve` beside it (the doors that stand on this)."""

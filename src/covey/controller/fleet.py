@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import structlog
 
-from covey.agent.client import Link, Terminal
+from covey.agent.client import Link, LinkEnded, Terminal
+from covey.agent.way import Way
 from covey.base.clock import Clock
 from covey.base.errors import CoveyError, Unavailable, require
 from covey.base.text import plain
@@ -26,19 +26,24 @@ from covey.store.feed import Changes, Feed
 
 UNKNOWN_NODE_PATIENCE_S = 1.0
 CONSOLE_TAIL = 2000  # bytes of a guest's last words, for an error message
+CHARGED = ("state/pool/", "state/network/", "state/node/", "state/cluster/")  # what agents are told of
+Ways = Callable[[ClusterView], tuple[Way, ...]]  # to the agents of the nodes that a view holds
 log = structlog.get_logger()
 
 
 class Fleet:
     """All links. Implements engine.nodes.Nodes."""
 
-    def __init__(self, sockets: list[Path], epoch: Epoch, feed: Feed, hearing: Hearing, clock: Clock) -> None:
+    def __init__(self, ways: Ways, epoch: Epoch, feed: Feed, hearing: Hearing, clock: Clock) -> None:
         self._feed = feed
+        self._ways = ways
+        self._epoch = epoch
         self._hearing = hearing
         self._clock = clock
-        self._links = [Link(socket, epoch, clock, self._hear, self._meet, self._lose) for socket in sockets]
+        self._links: dict[Way, tuple[Link, asyncio.Task[None]]] = {}
         self._by_node: dict[str, Link] = {}
         self._met = asyncio.Event()
+        self._nodes_changed = asyncio.Event()
         self._charging: set[asyncio.Task[None]] = set()
         self.progress: dict[int, Progress] = {}  # by job: what its present step last said
         self.broken_networks: asyncio.Queue[list[str]] = asyncio.Queue()
@@ -47,20 +52,40 @@ class Fleet:
         self._feed.listen(self._on_change)
         try:
             async with asyncio.TaskGroup() as group:
-                for link in self._links:
-                    group.create_task(link.run())
+                while True:
+                    self._nodes_changed.clear()
+                    self._be_linked(group)
+                    await self._nodes_changed.wait()
         finally:
             self._feed.ignore(self._on_change)
 
+    def _be_linked(self, group: asyncio.TaskGroup) -> None:
+        """A link for each way that there is now, and for no other."""
+        wanted = self._ways(self._feed.view)
+        for way in [way for way in self._links if way not in wanted]:
+            link, task = self._links.pop(way)
+            task.cancel()
+            self._lose(link, "its node was removed, or is reached otherwise")
+        for way in wanted:
+            if way not in self._links:
+                link = Link(way, self._epoch, self._cluster, self._clock, self._hear, self._meet, self._lose)
+                self._links[way] = link, group.create_task(link.run())
+
+    def _cluster(self) -> str:
+        """The cluster's id, "" before there is one."""
+        view = self._feed.view
+        return view.cluster.uuid if view.is_initialised else ""
+
     # --- hearing -------------------------------------------------------------------------------------------------------------------
-    async def _meet(self, hello: Hello) -> None:
-        link = next(link for link in self._links if link.node == hello.node)
+    async def _meet(self, link: Link, hello: Hello) -> None:
         self._by_node[hello.node] = link
         self._feed.tell(hello.node, hello.telemetry)
         self._met.set()
         log.info("agent answers", node=hello.node, host=hello.telemetry.hostname, at_work_on=list(hello.in_flight))
         await link.look_after(charge_of(self._feed.view, link.node))
-        await self._look_for_broken_networks(link)
+        node = self._feed.view.find("node", hello.node)
+        if node and node.state == "ready":  # others get all networks anyway
+            await self._look_for_broken_networks(link)
 
     async def _look_for_broken_networks(self, link: Link) -> None:
         """Bridges do not survive a restart of the machine."""
@@ -72,9 +97,10 @@ class Fleet:
             if broken:
                 self.broken_networks.put_nowait(broken)
 
-    def _lose(self, node: str, why: str) -> None:
-        if self._by_node.pop(node, None):
-            self._feed.tell(node, None)
+    def _lose(self, link: Link, why: str) -> None:
+        if self._by_node.get(link.node) is link:
+            del self._by_node[link.node]
+            self._feed.tell(link.node, None)
 
     def _hear(self, node: str, message: Message) -> None:
         if isinstance(message, Telling):
@@ -97,7 +123,9 @@ class Fleet:
         for key, record in changes:
             if key.startswith("state/job/") and record is None:
                 self.progress.pop(int(key.rpartition("/")[2]), None)
-        if any(key.startswith(("state/pool/", "state/network/")) for key, _ in changes):
+        if any(key.startswith("state/node/") for key, _ in changes):
+            self._nodes_changed.set()
+        if any(key.startswith(CHARGED) for key, _ in changes):
             for link in self._by_node.values():
                 task = asyncio.create_task(_charge_quietly(link, charge_of(after, link.node)))
                 self._charging.add(task)
@@ -107,9 +135,13 @@ class Fleet:
     async def carry_out(
         self, node: str, id: str, epoch: Epoch, step: Step, secrets: dict[str, str], undo: bool = False
     ) -> Outcome:
-        while node not in self._by_node:
-            await self._clock.sleep(UNKNOWN_NODE_PATIENCE_S if self._met.is_set() else 0.05)
-        return await self._by_node[node].carry_out(id, epoch, step, secrets, undo)
+        while True:
+            while node not in self._by_node:
+                await self._clock.sleep(UNKNOWN_NODE_PATIENCE_S if self._met.is_set() else 0.05)
+            try:
+                return await self._by_node[node].carry_out(id, epoch, step, secrets, undo)
+            except LinkEnded:
+                continue  # it is reached otherwise now
 
     def acknowledge(self, node: str, task: str) -> None:
         link = self._by_node.get(node)
@@ -181,4 +213,5 @@ def charge_of(view: ClusterView, node: str) -> Charge:
     """What the node with this id looks after."""
     pools = {pool.id: pool.place for pool in view.all("pool", Pool) if pool.capability.holds_volumes}
     networks = sorted(view.all("network", Network), key=lambda network: network.name)
-    return Charge(pools, tuple(laid(view, network, node) for network in networks))
+    name = view.cluster.name if view.is_initialised else ""
+    return Charge(pools, tuple(laid(view, network, node) for network in networks), tuple(sorted(view.collections["node"])), name)

@@ -15,7 +15,9 @@ from covey.engine.nodes import Nodes
 from covey.model import record as records
 from covey.model.instance import Instance, Observed
 from covey.model.job import Debris, Job
+from covey.model.node import Node
 from covey.model.requests.instance import StartInstance
+from covey.model.requests.node import EquipNode
 from covey.model.requests.repair import RepairNetwork
 from covey.model.step import Step
 from covey.model.steps.disk import EnsureVolume
@@ -37,6 +39,7 @@ LOOK_EVERY_S = 5.0
 FAILED_PAUSE_S = 60.0  # before a start that failed is tried again
 DEBRIS_EVERY_S = 30.0
 OBSERVED = "state/observed/"
+NODE = "state/node/"
 DOWN = ("crashed", "stopped", "missing")
 log = structlog.get_logger()
 
@@ -82,6 +85,9 @@ class Healer:
                     self._not_before.pop(instance, None)
             elif key.startswith("state/job/"):
                 self._wake.set()
+            elif key.startswith(NODE):
+                self._wake.set()
+                self._not_before.pop(key.removeprefix(NODE), None)  # it is another one: what failed before may work now
 
     async def _sleep(self, seconds: float) -> None:
         waiter = asyncio.ensure_future(self._wake.wait())
@@ -105,6 +111,11 @@ class Healer:
             self._not_before[instance.id] = now + FAILED_PAUSE_S
             state = self._feed.view.observed(instance.id).state
             await self._submit(StartInstance(instance=instance.name, seed=self._draw(), now=now), f"it is {state} and should run")
+        for node in to_equip(self._feed.view):
+            if self._not_before.get(node.id, 0.0) <= now:
+                self._not_before[node.id] = now + FAILED_PAUSE_S
+                why = "it joins" if node.state == "joining" else "it was away while the others changed"
+                await self._submit(EquipNode(node=node.name, seed=self._draw(), now=now), why)
         return max(wait, 0.05)
 
     async def repair_networks(self, broken: list[str]) -> None:
@@ -113,7 +124,7 @@ class Healer:
             request = RepairNetwork(network=network, seed=self._draw(), now=self._clock.now())
             await self._submit(request, "its bridge or rules are not as recorded")
 
-    async def _submit(self, request: StartInstance | RepairNetwork, why: str) -> None:
+    async def _submit(self, request: StartInstance | RepairNetwork | EquipNode, why: str) -> None:
         job = Job(0, request, USER, "queued", self._clock.now(), reason=why, priority=PRIORITY)
         try:
             await self._engine.submit(job)
@@ -190,6 +201,14 @@ def to_restart(view: ClusterView, down: Sequence[str]) -> list[tuple[Instance, f
     due = [(instance, observed) for instance, observed in found if instance and _should_run(instance, observed)]
     busy = {name for job in view.jobs for name in _objects(view, job)} if due else set()
     return [(instance, observed.restart_at) for instance, observed in due if f"instance/{instance.id}" not in busy]
+
+
+def to_equip(view: ClusterView) -> list[Node]:
+    """Nodes that answer and lack what the cluster's nodes have, and that no job is at. Pure."""
+    lacking = [node for node in view.all("node", Node) if node.state != "ready" and node.id in view.telemetry]
+    queued = {job.request.node for job in view.jobs if isinstance(job.request, EquipNode)} if lacking else set()
+    free = [node for node in lacking if node.name not in queued and not view.job_at_work_on(f"node/{node.id}")]
+    return sorted(free, key=lambda node: node.name)
 
 
 def _should_run(instance: Instance, observed: Observed) -> bool:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import pwd
 import secrets
-import socket
-from collections.abc import Iterator
-from pathlib import Path
-
-import uvicorn
 
 from covey.agent.agent import Agent
+from covey.agent.listen import Doors
+from covey.agent.membership import Memberships
 from covey.agent.server import make_app
 from covey.agent.tasks import EpochFile
 from covey.base.clock import SystemClock
@@ -62,21 +57,12 @@ async def run_agent(choices: Choices) -> None:
     keeper = asyncio.create_task(keep_private_libvirtd(layout.state, choices.netns)) if keeps_libvirtd else None
     capabilities = await host.hypervisor.capabilities(Defaults().machine)
     about = Telemetry(0.0, hypervisor=version, pool_path=str(layout.pool), capabilities=capabilities)
-    agent = Agent(node_id(layout), host, secrets.token_hex(8), EpochFile(layout.agent / "epoch.json"), SystemClock(), about)
+    epochs = EpochFile(layout.agent / "epoch.json")
+    memberships = Memberships(layout.identity, node_id(layout), epochs)
+    agent = Agent(node_id(layout), host, secrets.token_hex(8), epochs, SystemClock(), about)
     agent.start()
-    config = uvicorn.Config(
-        make_app(agent), log_config=None, access_log=False, lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=1
-    )
-
-    class Server(uvicorn.Server):
-        """Signals are ours to handle."""
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-    server = Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[_unix_socket(layout.agent_socket)]))
+    doors = Doors(make_app(agent, memberships), layout.agent_socket, memberships)
+    serving = asyncio.create_task(doors.serve(doors.open()))
     tell_systemd("READY=1", f"STATUS=answers at {layout.agent_socket}")
     try:
         await asyncio.shield(serving)
@@ -84,23 +70,9 @@ async def run_agent(choices: Choices) -> None:
         if keeper:
             keeper.cancel()
         agent.hang_up()  # else the server would wait for the stream, and then complain of having to cut it
-        server.should_exit = True
+        serving.cancel()
         await asyncio.wait({serving})
         await agent.close()
-
-
-def _unix_socket(path: Path) -> socket.socket:
-    """A listening unix socket for its owner only. One that a killed process left is replaced; the caller holds a lock that keeps a
-    second process from here."""
-
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(mask)
-    return listener
 
 
 async def _real_host(choices: Choices) -> tuple[Host, str]:

@@ -43,6 +43,11 @@ class Layout:
         return self.state / "agent"
 
     @property
+    def identity(self) -> Path:
+        """Of the machine as a node: its key, its certificate, and its membership."""
+        return self.agent / "identity"
+
+    @property
     def events(self) -> Path:
         return self.state / "events"
 

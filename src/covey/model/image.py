@@ -41,6 +41,7 @@ class Image:
     sha256: str = ""
     recipe: Recipe | None = None
     notes: str = ""
+    node: str = ""  # id of the node where it was made, and from where others get it; "" before there were several
 
     def __str__(self) -> str:
         return f"image {self.name}"

@@ -10,12 +10,16 @@ from covey.model.pool import Space
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A machine of the cluster. A record."""
+    """A machine of the cluster. A record. `address` (HOST:PORT) is where its agent listens for leaders; "" while only the leader's own
+    machine is there. `state` is ready when it has all that the cluster's nodes have: one that joins, or was away and
+    is behind, hosts nothing new."""
 
     id: str
     name: str
     created_at: float
     notes: str = ""
+    address: str = ""
+    state: str = "ready"  # joining | behind | ready
 
     def __str__(self) -> str:
         return f"node {self.name}"

@@ -56,6 +56,8 @@ class Charge:
 
     pools: dict[str, Place]
     networks: tuple[Network, ...]
+    nodes: tuple[str, ...] = ()  # ids of the cluster's nodes, whose controllers may give orders
+    cluster_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

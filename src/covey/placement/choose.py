@@ -22,6 +22,11 @@ class Room:
     amount: int
 
 
+def hosting(view: ClusterView) -> list[Node]:
+    """The nodes that may host."""
+    return [node for node in view.all("node", Node) if node.state == "ready"]
+
+
 def memory_free(view: ClusterView, node: Node) -> int:
     """Bytes of memory on a node that no instance there may use; negative when too much was promised."""
     telemetry = view.telemetry.get(node.id)
@@ -80,7 +85,7 @@ def _lies_in(removed: Removed, node: Node, pool: Pool) -> bool:
 def choose_node(view: ClusterView, memory: int, rooms: tuple[Room, ...], object: object) -> tuple[Node, str]:
     """The node with most memory left among those with room, and the sentence why. Raises NoSpace or Unavailable with the reason of
     the node that came closest."""
-    nodes = sorted(view.all("node", Node), key=lambda node: (-memory_free(view, node), node.name))
+    nodes = sorted(hosting(view), key=lambda node: (-memory_free(view, node), node.name))
     refusal: NoSpace | Unavailable | None = None
     for node in nodes:
         try:

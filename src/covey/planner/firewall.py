@@ -7,12 +7,12 @@ from dataclasses import fields, replace
 from covey.base.errors import Refused, check
 from covey.model.filter import OF_FIREWALL, Rule
 from covey.model.firewall import Firewall
-from covey.model.node import Node
 from covey.model.plan import Plan, Uses, change, delete, nothing, put
 from covey.model.requests.firewall import AddFirewall, ModifyFirewall, RemoveFirewall
 from covey.model.steps.firewall import EnsureFirewall, EnsureFirewallAbsent
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
+from covey.planner.everywhere import NODES, behind, reached
 from covey.planner.filters import named_by, resolve_rules, users_of
 from covey.planner.registry import plans
 from covey.planner.wording import named
@@ -30,10 +30,10 @@ def add(view: ClusterView, request: AddFirewall) -> Plan:
     record = Firewall(draw_uuid(request, "firewall"), request.name, rules, request.now, request.notes)
     return Plan(
         f"make {record} of {len(rules)} rule{'' if len(rules) == 1 else 's'}",
-        tuple(EnsureFirewall(node=node, firewall=record.id, rules=rules, before=None) for node in _nodes(view)),
-        Uses((f"firewall/{record.id}", f"firewall-name/{record.name}"), _named_peers(rules)),
+        tuple(EnsureFirewall(node=node.id, firewall=record.id, rules=rules, before=None) for node in reached(view)),
+        Uses((f"firewall/{record.id}", f"firewall-name/{record.name}"), (*_named_peers(rules), NODES)),
         reasons=("nobody has it yet: covey nic modify, or covey instance modify, with --firewall",),
-        success=(put(record),),
+        success=(put(record), *behind(view)),
     )
 
 
@@ -46,14 +46,14 @@ def modify(view: ClusterView, request: ModifyFirewall) -> Plan:
     changed = [field.name for field in fields(Firewall) if getattr(before, field.name) != getattr(after, field.name)]
     if not changed:
         return nothing(f"{before} is so already")
-    steps = tuple(EnsureFirewall(node=node, firewall=after.id, rules=rules, before=before.rules) for node in _nodes(view))
+    steps = tuple(EnsureFirewall(node=node.id, firewall=after.id, rules=rules, before=before.rules) for node in reached(view))
     users = users_of(view, after.id)
     return Plan(
         f"change {named(changed)} of {after}",
         steps if "rules" in changed else (),
-        Uses((f"firewall/{after.id}",), _named_peers(rules)),
+        Uses((f"firewall/{after.id}",), (*_named_peers(rules), NODES)),
         reasons=(f"it holds at once for {named(users)}" if users else "nobody has it yet",),
-        success=(change(after, *changed),),
+        success=(change(after, *changed), *(behind(view) if "rules" in changed else ())),
     )
 
 
@@ -70,15 +70,11 @@ def remove(view: ClusterView, request: RemoveFirewall) -> Plan:
     check(not others, Refused(f"rules of {named(others)} name it", firewall, "change those first"))
     return Plan(
         f"remove {firewall}",
-        tuple(EnsureFirewallAbsent(node=node, firewall=firewall.id) for node in _nodes(view)),
-        Uses((f"firewall/{firewall.id}",)),
+        tuple(EnsureFirewallAbsent(node=node.id, firewall=firewall.id) for node in reached(view)),
+        Uses((f"firewall/{firewall.id}",), (NODES,)),
         success=(delete(firewall),),
         repair=f"covey firewall remove {firewall.name}",
     )
-
-
-def _nodes(view: ClusterView) -> list[str]:
-    return [node.id for node in sorted(view.all("node", Node), key=lambda node: node.name)]
 
 
 def _named_peers(rules: tuple[Rule, ...]) -> tuple[str, ...]:

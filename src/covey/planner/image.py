@@ -14,6 +14,7 @@ from covey.model.step import ResultOf, Step
 from covey.model.steps.image import EnsureImageAbsent, EnsureImageBuilt, EnsureImageFetched
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
+from covey.planner.everywhere import NODES, reached
 from covey.planner.layers import owners
 from covey.planner.registry import plans
 from covey.planner.removed import keepers
@@ -55,6 +56,7 @@ def build(view: ClusterView, request: BuildImage) -> Plan:
 
 def _making(view: ClusterView, image: Image, step: Step, summary: str, warnings: tuple[str, ...]) -> Plan:
     check(not view.named("image", image.name), Refused("the name is taken", image, "see: covey image list"))
+    image = replace(image, node=step.node)
     return Plan(
         summary,
         (step,),
@@ -69,7 +71,7 @@ def _making(view: ClusterView, image: Image, step: Step, summary: str, warnings:
 def _node(view: ClusterView, image: Image) -> Node:
     """Where it is made. Raises Refused before `cluster init`."""
     view.check_initialised()
-    nodes = sorted(view.all("node", Node), key=lambda node: node.name)
+    nodes = reached(view)
     check(nodes, Unavailable("the cluster has no node", image))
     return nodes[0]
 
@@ -101,10 +103,8 @@ def remove(view: ClusterView, request: RemoveImage) -> Plan:
     check(not maker, Refused("it is being made", image, f"cancel that: covey job cancel {maker}"))
     return Plan(
         f"remove {image}",
-        tuple(
-            EnsureImageAbsent(node=node.id, image=image.id) for node in sorted(view.all("node", Node), key=lambda node: node.name)
-        ),
-        Uses(exclusive=(f"image/{image.id}",)),
+        tuple(EnsureImageAbsent(node=node.id, image=image.id) for node in reached(view)),
+        Uses((f"image/{image.id}",), (NODES,)),
         begin=(put(replace(image, state="removing")),),
         undone=(put(image),),
         success=(delete(image),),

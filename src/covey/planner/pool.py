@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from covey.base.errors import Refused, check
-from covey.model.node import Node
 from covey.model.plan import Plan, Uses, delete, put
 from covey.model.pool import CAPABILITIES, Place, Pool
 from covey.model.requests.pool import AddPool, RemovePool
 from covey.model.steps.pool import EnsurePool, EnsurePoolAbsent
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
+from covey.planner.everywhere import NODES, behind, reached
 from covey.planner.layers import owners
 from covey.planner.registry import plans
 from covey.planner.removed import keepers
@@ -43,9 +43,9 @@ def add(view: ClusterView, request: AddPool) -> Plan:
     pool = Pool(draw_uuid(request, "pool"), request.name, Place(request.template, request.path), pool_format, request.now)
     return Plan(
         f"make pool {pool.name}" + (f" in {request.path}" if request.path else ""),
-        tuple(EnsurePool(node=node.id, pool=pool.id, place=pool.place) for node in _nodes(view)),
-        Uses(exclusive=(f"pool/{pool.id}", "pools/all")),  # its name and path must be nobody else's, also of one being made
-        success=(put(pool),),
+        tuple(EnsurePool(node=node.id, pool=pool.id, place=pool.place) for node in reached(view)),
+        Uses((f"pool/{pool.id}", "pools/all"), (NODES,)),  # its name and path must be nobody else's, also of one being made
+        success=(put(pool), *behind(view)),
     )
 
 
@@ -78,15 +78,11 @@ def remove(view: ClusterView, request: RemovePool) -> Plan:
     )
     return Plan(
         f"give up {pool}",
-        tuple(EnsurePoolAbsent(node=node.id, pool=pool.id, place=pool.place) for node in _nodes(view)),
-        Uses(exclusive=(f"pool/{pool.id}",)),
+        tuple(EnsurePoolAbsent(node=node.id, pool=pool.id, place=pool.place) for node in reached(view)),
+        Uses((f"pool/{pool.id}",), (NODES,)),
         success=(delete(pool),),
         repair=f"covey pool remove {pool.name}",
     )
-
-
-def _nodes(view: ClusterView) -> list[Node]:
-    return sorted(view.all("node", Node), key=lambda node: node.name)
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -11,7 +11,7 @@ import covey.model.requests  # noqa: F401  (its modules register the kinds)
 from covey.base.errors import Denied, check
 from covey.model import codec
 from covey.model.request import Request
-from covey.model.token import Token
+from covey.model.token import INVITED, Token
 
 READS = frozenset(
     {
@@ -47,7 +47,7 @@ GUARDED = frozenset(
 )
 CHANGES = frozenset(codec.members(Request))  # a change takes the permission of its request's kind
 PERMISSIONS = READS | GUARDED | CHANGES
-ALLOWED = {"admin": PERMISSIONS, "viewer": READS}
+ALLOWED = {"admin": PERMISSIONS, "viewer": READS, INVITED: frozenset({"node.join"})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Principal:
     """Who asks: a local user or the name of a token, and the role."""
 
     name: str
-    role: str  # admin | viewer
+    role: str  # admin | viewer | invited
 
 
 def allowed(role: str, permission: str) -> bool:

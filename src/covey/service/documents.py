@@ -79,6 +79,8 @@ def node(view: ClusterView, record: Node) -> Document:
     return {
         "name": record.name,
         "id": record.id,
+        "address": record.address,
+        "state": record.state,
         "notes": record.notes,
         "created_at": at(record.created_at),
         "answers": told is not None,

@@ -11,6 +11,7 @@ from covey.base.errors import Unavailable
 from covey.controller.events import EventLog
 from covey.engine.engine import Engine
 from covey.model.view import ClusterView
+from covey.service.joining import Authority
 from covey.service.nodes import Nodes
 from covey.service.tally import Tally
 from covey.store.feed import Feed
@@ -40,6 +41,7 @@ class Inside:
     tally: Tally
     reserve_used: Callable[[], bool] = _never
     instance_metrics: bool = True
+    authority: Authority | None = None  # None where no machine can come in over the network
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

@@ -17,6 +17,7 @@ from covey.model.request import Request
 from covey.model.requests.cluster import check_reason
 from covey.model.requests.disk import RemoveDisk
 from covey.model.requests.instance import AddInstance, ReinstallInstance, RemoveInstance
+from covey.model.requests.node import InviteNode
 from covey.model.requests.token import AddToken
 from covey.planner import plan
 from covey.service.access import Principal, check_allowed, digest_of
@@ -110,7 +111,7 @@ class Submissions:
             return replace(completed, user_data="", secret=reference), (secret,), ""
         if isinstance(completed, RemoveInstance | RemoveDisk | ReinstallInstance):
             return replace(completed, by=principal.name, reason=options.reason), (), ""
-        if isinstance(completed, AddToken):
+        if isinstance(completed, AddToken | InviteNode):
             drawn = self._inside.draw(32)
             return replace(completed, digest=digest_of(drawn)), (), drawn
         return completed, (), ""

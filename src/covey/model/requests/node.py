@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 
-from covey.model.names import check_name, check_text
+from covey.base.config import parse_address
+from covey.base.errors import BadInput, check
+from covey.model.names import check_name, check_sha256, check_text, check_uuid
 from covey.model.request import Request
 
 
@@ -35,3 +38,84 @@ class ModifyNode(Request, kind="node.modify"):
     @property
     def title(self) -> str:
         return f"node modify {self.node}"
+
+
+INVITED_FOR_S = 3600.0
+LONGEST_INVITATION_S = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InviteNode(Request, kind="node.invite"):
+    """A word with which one machine may join, once and within `expires_s`. The service draws it, shows it once and keeps `digest`."""
+
+    expires_s: float = INVITED_FOR_S
+    digest: str = ""
+
+    def check(self) -> None:
+        check(
+            0 < self.expires_s <= LONGEST_INVITATION_S,
+            BadInput("an invitation is good for up to 30 days", "expires_s", "leave it out for an hour"),
+        )
+        check_sha256(self.digest, "digest")
+
+    @property
+    def title(self) -> str:
+        return "node invite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinNode(Request, kind="node.join"):
+    """A machine, whose agent has the id `id` and will listen at `address`, becomes a node. `signing_request` (PKCS #10, PEM) is for its
+    certificate; `invitation` is the token that lets it."""
+
+    id: str
+    name: str
+    address: str
+    signing_request: str
+    invitation: str = ""
+
+    def check(self) -> None:
+        check_uuid(self.id, "id")
+        check_name(self.name, "name")
+        host, port = parse_address(self.address)
+        check(port, BadInput("the port must be one that others can reach", "address", "such as 10.0.0.2:7444"))
+        try:
+            where = ipaddress.ip_address(host)
+        except ValueError:
+            raise BadInput(f"{host[:80]!r} is no IP address", "address", "such as 10.0.0.2:7444") from None
+        check(not where.is_unspecified, BadInput("others cannot reach that", "address", "name one of the machine's addresses"))
+        if self.invitation:
+            check_name(self.invitation, "invitation")
+
+    @property
+    def title(self) -> str:
+        return f"node join {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveNode(Request, kind="node.remove"):
+    """Take a machine that hosts nothing out of the cluster: its agent's and controller's certificates count no more."""
+
+    node: str
+
+    def check(self) -> None:
+        check_name(self.node, "node")
+
+    @property
+    def title(self) -> str:
+        return f"node remove {self.node}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EquipNode(Request, kind="node.equip"):
+    """Give a node all that the cluster's nodes have: pools, networks, firewalls. Done by itself for one that joins, or was away while such were
+    made; only then may it host."""
+
+    node: str
+
+    def check(self) -> None:
+        check_name(self.node, "node")
+
+    @property
+    def title(self) -> str:
+        return f"node equip {self.node}"

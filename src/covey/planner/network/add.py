@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 from covey.base.errors import BadInput, Refused, check
 from covey.model.network import NO_POOL, Family, Forward, Network
-from covey.model.node import Node
 from covey.model.plan import Plan, Uses, delete, put
 from covey.model.requests.network import AddNetwork, RemoveNetwork, parse_range, render_range
 from covey.model.steps.network import EnsureNetworkAbsent
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
+from covey.planner.everywhere import NODES, reached
 from covey.planner.network.laying import laying
 from covey.planner.network.modify import check_reservations, spelled
 from covey.planner.registry import plans
@@ -40,7 +40,7 @@ def add(view: ClusterView, request: AddNetwork) -> Plan:
     return Plan(
         f"{'adopt' if network.adopted else 'make'} network {network.name}: {_described(network)} on bridge {network.bridge}",
         laying(view, network),
-        Uses(exclusive=(f"network/{network.id}", f"bridge/{network.bridge}", "subnets/all")),
+        Uses((f"network/{network.id}", f"bridge/{network.bridge}", "subnets/all"), (NODES,)),
         reasons=tuple(_reasons(network)),
         warnings=tuple(_warnings(network)),
         success=(put(network),),
@@ -180,13 +180,12 @@ def remove(view: ClusterView, request: RemoveNetwork) -> Plan:
         ),
     )
     forwards = [forward for forward in view.all("forward", Forward) if forward.network == network.id]
-    nodes = sorted(view.all("node", Node), key=lambda node: node.name)
     return Plan(
         f"let go of {network}: its bridge {network.bridge} stays"
         if network.adopted
         else f"remove {network} and its bridge {network.bridge}",
-        tuple(EnsureNetworkAbsent(node=node.id, network=network) for node in nodes),
-        Uses(exclusive=(f"network/{network.id}", "subnets/all")),
+        tuple(EnsureNetworkAbsent(node=node.id, network=network) for node in reached(view)),
+        Uses((f"network/{network.id}", "subnets/all"), (NODES,)),
         success=(delete(network), *(delete(forward) for forward in forwards)),
         repair=f"covey network remove {network.name}",
     )

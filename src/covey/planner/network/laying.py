@@ -9,12 +9,12 @@ from typing import Any
 from covey.base.errors import Refused, check
 from covey.model.instance import Instance
 from covey.model.network import Entrance, Forward, Network
-from covey.model.node import Node
 from covey.model.plan import Uses
 from covey.model.record import Record, key_of
 from covey.model.step import Step
 from covey.model.steps.network import EnsureNetwork, EnsureNotRouted, EnsureRouted
 from covey.model.view import ClusterView
+from covey.planner.everywhere import reached
 
 
 def laid(view: ClusterView, network: Network, node: str) -> Network:
@@ -24,7 +24,7 @@ def laid(view: ClusterView, network: Network, node: str) -> Network:
 
 def laying(view: ClusterView, network: Network) -> tuple[Step, ...]:
     """The steps after which every node has the network as recorded."""
-    return tuple(EnsureNetwork(node=node.id, network=laid(view, network, node.id)) for node in _nodes(view))
+    return tuple(EnsureNetwork(node=node.id, network=laid(view, network, node.id)) for node in reached(view))
 
 
 def laying_anew(before: ClusterView, after: ClusterView, network: str) -> tuple[Step, ...]:
@@ -34,7 +34,7 @@ def laying_anew(before: ClusterView, after: ClusterView, network: str) -> tuple[
     new: Any = after.find("network", network)
     if old is None or new is None:
         return ()  # it has no record: no node can be told of it
-    pairs = ((node, laid(before, old, node.id), laid(after, new, node.id)) for node in _nodes(before))
+    pairs = ((node, laid(before, old, node.id), laid(after, new, node.id)) for node in reached(before))
     return tuple(EnsureNetwork(node=node.id, network=new, before=old) for node, old, new in pairs if is_told_apart(old, new))
 
 
@@ -148,10 +148,6 @@ def forwards_to(view: ClusterView, instance: str) -> tuple[Forward, ...]:
     """The forwards that lead to the instance with this id."""
     found = (forward for forward in view.all("forward", Forward) if forward.instance == instance)
     return tuple(sorted(found, key=lambda forward: forward.name))
-
-
-def _nodes(view: ClusterView) -> list[Node]:
-    return sorted(view.all("node", Node), key=lambda node: node.name)
 
 
 def _entrances(view: ClusterView, network: Network) -> tuple[Entrance, ...]:

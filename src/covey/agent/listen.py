@@ -1,0 +1,174 @@
+"""Where the agent listens: a unix socket for this machine's root, and TLS for the controllers of the cluster that it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from covey.agent.membership import Memberships
+from covey.base.config import parse_address
+from covey.base.errors import CoveyError
+from covey.base.identity import Identity, door_context, identity_of
+
+Scope = MutableMapping[str, Any]
+App = Callable[[Scope, Any, Any], Awaitable[None]]
+PEER = "covey.peer"  # in scope["state"]: the Identity of whoever came over the network, as TLS has verified it
+TRY_AGAIN_S = 2.0
+log = structlog.get_logger()
+
+
+class _KnowsPeer:
+    """Mix-in of protocols: who is at the other end goes into scope["state"]. Nobody else can put it there."""
+
+    app_state: dict[str, Any]
+
+    def connection_made(self, transport: Any) -> None:
+        end = transport.get_extra_info("ssl_object")
+        if end is not None:
+            self.app_state = {**self.app_state, PEER: identity_of(end.getpeercert())}
+        super().connection_made(transport)  # type: ignore[misc]
+
+
+class _Http(_KnowsPeer, HttpToolsProtocol):
+    pass
+
+
+class _Console(_KnowsPeer, WebSocketsSansIOProtocol):
+    pass
+
+
+class _Server(uvicorn.Server):
+    """Signals are ours to handle."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Doors:
+    """The unix socket is open from the beginning; the network's door whenever the machine belongs to a cluster."""
+
+    def __init__(self, app: App, path: Path, memberships: Memberships) -> None:
+        self._app = app
+        self._path = path
+        self._memberships = memberships
+
+    def open(self) -> socket.socket:
+        """The unix socket, which takes callers from here on."""
+        return _unix_socket(self._path)
+
+    async def serve(self, local: socket.socket) -> None:
+        """Until cancelled, which ends the answers under way within a second."""
+        servers = [asyncio.create_task(_serve(self._app, local)), asyncio.create_task(self._serve_network())]
+        try:
+            await asyncio.wait(servers, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for server in servers:
+                server.cancel()
+            await asyncio.gather(*servers, return_exceptions=True)
+
+    async def _serve_network(self) -> None:
+        """Anew with each change of the membership: the address, the certificate and who may come are of that."""
+        while True:
+            self._memberships.changed.clear()
+            door = asyncio.create_task(self._be_open()) if self._memberships.present else None
+            try:
+                await self._memberships.changed.wait()
+            finally:
+                if door:
+                    door.cancel()
+                    await asyncio.gather(door, return_exceptions=True)
+
+    async def _be_open(self) -> None:
+        present = self._memberships.present
+        while present:
+            try:
+                context = door_context(self._memberships.files)
+                listener = _tcp_socket(present.address)
+            except (OSError, ssl.SSLError, CoveyError) as error:
+                log.warning("cannot listen for the cluster; trying again", address=present.address, error=str(error))
+                await asyncio.sleep(TRY_AGAIN_S)
+                continue
+            log.info("listens for the cluster", address=present.address)
+            await _serve(_Guarded(self._app, self._memberships), listener, context)
+
+
+class _Guarded:
+    """ASGI middleware of the network's door: orders come from controllers of the cluster, and from nobody else."""
+
+    def __init__(self, app: App, memberships: Memberships) -> None:
+        self._app = app
+        self._memberships = memberships
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        try:
+            self._memberships.check_may_order(scope.get("state", {}).get(PEER, Identity()))
+        except CoveyError as error:
+            response = JSONResponse(error.to_json(), status_code=error.status)
+            if scope["type"] == "websocket":
+                await WebSocket(scope, receive, send).send_denial_response(response)
+            else:
+                await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+async def _serve(app: App, listener: socket.socket, context: ssl.SSLContext | None = None) -> None:
+    config = uvicorn.Config(
+        app,
+        http=_Http,
+        ws=_Console,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        ssl_context_factory=(lambda config, default: context) if context else None,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.should_exit = True
+        await asyncio.wait({serving})
+        listener.close()
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    """A listening unix socket for its owner only. One that a killed process left is replaced; the caller holds a lock that keeps a
+    second process from here."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(mask)
+    return listener
+
+
+def _tcp_socket(address: str) -> socket.socket:
+    """Raises OSError."""
+    host, port = parse_address(address)
+    family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,100 @@
+"""To which cluster this machine belongs, and who may give it orders: kept in files, so that it is known before anybody is asked (S18)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from covey.agent.tasks import EpochFile
+from covey.base.errors import Refused, check
+from covey.base.files import remove_durably, write_durably
+from covey.base.identity import Identity, ask_for_certificate, files_in, keep_certificate
+from covey.base.tls import CertificateFiles
+from covey.model import codec
+from covey.model.membership import Membership
+
+log = structlog.get_logger()
+
+
+class Memberships:
+    """The one membership of this machine, or none; `changed` is set whenever it is another one."""
+
+    def __init__(self, directory: Path, node: str, epochs: EpochFile) -> None:
+        """`directory` is for the key, the certificates and the membership itself."""
+        self._directory = directory
+        self._node = node
+        self._epochs = epochs
+        self._file = directory / "membership.json"
+        self.changed = asyncio.Event()
+        self.present = read_membership(directory)
+
+    @property
+    def files(self) -> CertificateFiles:
+        return files_in(self._directory)
+
+    def ask(self) -> str:
+        """A signing request for this machine's key."""
+        return ask_for_certificate(self._directory)
+
+    def join(self, membership: Membership, certificate: str, authority: str, is_new: bool) -> None:
+        """Belong to a cluster, with the certificate that it issued; the same one again renews it. `is_new` for a machine that comes from
+        outside: what a controller of its own once ordered counts no more. Raises BadInput for a certificate that is not ours, Refused
+        while the machine belongs to another cluster."""
+        before = self.present
+        check(
+            before is None or before.cluster == membership.cluster,
+            Refused(f"this machine is {before} already", membership.cluster_name, "remove it there first: covey node remove"),
+        )
+        keep_certificate(self._directory, certificate, authority)
+        if is_new:
+            self._epochs.forget()
+        self._keep(membership)
+        log.info("this machine belongs to a cluster", cluster=membership.cluster_name, node=membership.name)
+
+    def take_orders_of(self, nodes: tuple[str, ...], cluster_name: str) -> None:
+        """The nodes are these from now on, as the leader says."""
+        if self.present and nodes and (self.present.nodes != nodes or self.present.cluster_name != cluster_name):
+            self._keep(replace(self.present, nodes=nodes, cluster_name=cluster_name))
+
+    def leave(self) -> None:
+        """Belong to none any more; the key stays."""
+        remove_durably(self._file)
+        remove_durably(self.files.certificate)
+        self.present = None
+        self._epochs.forget()
+        self.changed.set()
+
+    def check_is_of(self, cluster: str) -> None:
+        """Raises Refused for a leader of another cluster (by id) than the one that this machine belongs to."""
+        check(
+            self.present is None or self.present.cluster == cluster,
+            Refused(f"this machine is {self.present}", "agent", "its own controller leads nothing any more"),
+        )
+
+    def check_may_order(self, who: Identity) -> None:
+        """Raises Refused for whoever came over the network and is no controller of a node of our cluster."""
+        nodes = self.present.nodes if self.present else ()
+        check(
+            who.controller in nodes and who.controller,
+            Refused(
+                f"node {who.controller or who.agent or 'without a name'} is none of this cluster (any more)",
+                "agent",
+                "was it removed? join it again: covey node invite",
+            ),
+        )
+
+    def _keep(self, membership: Membership) -> None:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_durably(self._file, json.dumps(codec.encode(membership)).encode())
+        self.present = membership
+        self.changed.set()
+
+
+def read_membership(directory: Path) -> Membership | None:
+    """The membership whose files are in a directory, None when the machine belongs to no cluster but its own."""
+    file = directory / "membership.json"
+    return codec.decode(Membership, json.loads(file.read_text())) if file.exists() else None

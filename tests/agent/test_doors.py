@@ -1,0 +1,197 @@
+"""Who may give orders to an agent over the network: real TLS on the loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+import pytest_asyncio
+
+from covey.agent.agent import Agent
+from covey.agent.listen import Doors
+from covey.agent.membership import Memberships, read_membership
+from covey.agent.server import make_app
+from covey.agent.tasks import EpochFile
+from covey.agent.way import LocalWay, NetworkWay, Way
+from covey.base.clock import SystemClock
+from covey.base.errors import BadInput, Refused
+from covey.base.identity import LIFE, ask_for_certificate, caller_context, ensure_identity, issue, keep_certificate
+from covey.base.tls import ensure_server_certificate
+from covey.model.membership import Membership
+from covey.model.node import Telemetry
+from tests.kit.builders import an_id
+from tests.kit.eventually import eventually
+from tests.simulation.machines import Machine
+
+N1, N2, N3 = (an_id(f"node/n{number}") for number in (1, 2, 3))
+pytestmark = pytest.mark.asyncio
+
+
+class Later:
+    """A clock so many seconds away from the true one."""
+
+    def __init__(self, by_s: float) -> None:
+        self._by_s = by_s
+
+    def now(self) -> float:
+        return SystemClock().now() + self._by_s
+
+    def monotonic(self) -> float:
+        return SystemClock().monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@dataclass
+class Site:
+    """A cluster's authority, and identities that it issued."""
+
+    root: Path
+
+    @classmethod
+    def new(cls, root: Path) -> Site:
+        ensure_server_certificate(root, ("localhost",))
+        return cls(root)
+
+    def caller(self, node: str, clock: Later = Later(0.0)) -> ssl.SSLContext:
+        """What the controller of a node comes with, issued by `clock`."""
+        return caller_context(ensure_identity(self.root / f"{node}-{clock._by_s:g}", self.root, node, clock))
+
+
+@dataclass
+class Bench:
+    """The agent of N2, a member of the cluster of N1 and N2, listening on the loopback."""
+
+    site: Site
+    memberships: Memberships
+    port: int
+
+    def way(self, context: ssl.SSLContext, node: str = N2) -> NetworkWay:
+        return NetworkWay(f"127.0.0.1:{self.port}", node, context)
+
+    async def greets(self, way: Way, cluster: str = "c1") -> int:
+        """The status of a hello. Raises what the connection raises."""
+        async with way.client() as client:
+            return (await client.put("/hello", params={"cluster": cluster}, content=json.dumps((1, 1)))).status_code
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest_asyncio.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    site = Site.new(tmp_path / "site")
+    epochs = EpochFile(tmp_path / "epoch.json")
+    memberships = Memberships(tmp_path / "identity", N2, epochs)
+    host = Machine(N2, "n2", lambda node, key, thing: None).host()
+    agent = Agent(N2, host, "s1", epochs, SystemClock(), Telemetry(0.0))
+    doors = Doors(make_app(agent, memberships), tmp_path / "agent.sock", memberships)
+    serving = asyncio.create_task(doors.serve(doors.open()))
+    port = free_port()
+    membership = Membership("c1", "demo", "n2", f"127.0.0.1:{port}", (N1, N2))
+    memberships.join(membership, issue(site.root, memberships.ask(), N2), (site.root / "ca.pem").read_text(), is_new=True)
+    bench = Bench(site, memberships, port)
+
+    async def is_open() -> bool:
+        try:
+            return await bench.greets(bench.way(site.caller(N1))) == 200
+        except httpx2.HTTPError:
+            return False
+
+    await eventually(is_open)
+    yield bench
+    serving.cancel()
+    await asyncio.wait({serving})
+    await agent.close()
+
+
+async def test_a_controller_of_the_cluster_is_obeyed_and_finds_the_node_that_it_looks_for(bench: Bench) -> None:
+    assert await bench.greets(bench.way(bench.site.caller(N1))) == 200
+
+
+async def test_nobody_comes_in_without_a_certificate(bench: Bench) -> None:
+    bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    bare.load_verify_locations(bench.site.root / "ca.pem")
+    with pytest.raises(httpx2.HTTPError):
+        await bench.greets(bench.way(bare))
+
+
+async def test_nobody_comes_in_with_a_certificate_of_another_cluster(bench: Bench, tmp_path: Path) -> None:
+    stranger = Site.new(tmp_path / "other").caller(N1)
+    stranger.load_verify_locations(bench.site.root / "ca.pem")  # it does not mind whom it talks to
+    with pytest.raises(httpx2.HTTPError):
+        await bench.greets(bench.way(stranger))
+
+
+@pytest.mark.parametrize("by_s", [-2 * LIFE.total_seconds(), 7200.0], ids=["expired", "not yet valid"])
+async def test_nobody_comes_in_with_a_certificate_that_does_not_hold_now(bench: Bench, by_s: float) -> None:
+    with pytest.raises(httpx2.HTTPError):
+        await bench.greets(bench.way(bench.site.caller(N1, Later(by_s))))
+
+
+async def test_a_node_that_is_none_of_the_cluster_gives_no_orders(bench: Bench) -> None:
+    assert await bench.greets(bench.way(bench.site.caller(N3))) == Refused.status
+
+
+async def test_a_node_that_was_removed_gives_no_orders_any_more(bench: Bench) -> None:
+    bench.memberships.take_orders_of((N2,), "demo")
+
+    async def is_refused() -> bool:
+        try:
+            return await bench.greets(bench.way(bench.site.caller(N1))) == Refused.status
+        except httpx2.HTTPError:  # the door opens anew with each change
+            return False
+
+    await eventually(is_refused)
+
+
+async def test_one_nodes_certificate_does_not_do_for_another_nodes_role(bench: Bench) -> None:
+    with pytest.raises(httpx2.HTTPError, match=r"[Hh]ostname"):
+        await bench.greets(bench.way(bench.site.caller(N1), node=N3))
+
+
+async def test_a_leader_of_another_cluster_is_refused_on_the_machines_own_socket_too(bench: Bench, tmp_path: Path) -> None:
+    own = LocalWay(tmp_path / "agent.sock")
+    assert [await bench.greets(own, cluster) for cluster in ("c1", "c2", "")] == [200, Refused.status, Refused.status]
+
+
+async def test_a_member_joins_no_other_cluster(bench: Bench, tmp_path: Path) -> None:
+    other = Site.new(tmp_path / "other")
+    wish = Membership("c2", "elsewhere", "n2", "127.0.0.1:1", (N3, N2))
+    with pytest.raises(Refused, match="node n2 of cluster demo already"):
+        bench.memberships.join(wish, issue(other.root, bench.memberships.ask(), N2), (other.root / "ca.pem").read_text(), True)
+    assert read_membership(tmp_path / "identity") == bench.memberships.present
+
+
+async def test_a_certificate_for_another_machines_key_is_not_taken(tmp_path: Path) -> None:
+    site = Site.new(tmp_path / "site")
+    theirs = issue(site.root, ask_for_certificate(tmp_path / "theirs"), N2)
+    ask_for_certificate(tmp_path / "ours")
+    with pytest.raises(BadInput, match="another machine's key"):
+        keep_certificate(tmp_path / "ours", theirs, (site.root / "ca.pem").read_text())
+
+
+@pytest.mark.parametrize(
+    "request_", ["", "nonsense", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"]
+)
+async def test_no_certificate_is_issued_for_what_is_no_request(tmp_path: Path, request_: str) -> None:
+    with pytest.raises(BadInput, match="signing request"):
+        issue(Site.new(tmp_path / "site").root, request_, N2)
+
+
+async def test_an_identity_is_renewed_in_time_and_kept_until_then(tmp_path: Path) -> None:
+    site = Site.new(tmp_path / "site")
+    first = ensure_identity(tmp_path / "own", site.root, N1).certificate.read_text()
+    assert ensure_identity(tmp_path / "own", site.root, N1, Later(300 * 86_400.0)).certificate.read_text() == first
+    assert ensure_identity(tmp_path / "own", site.root, N1, Later(310 * 86_400.0)).certificate.read_text() != first
