@@ -205,6 +205,8 @@ def a_node(name: str = "n1", **other: Any) -> dict[str, Any]:
         "created_at": "2026-11-01T08:00:00.000Z",
         "answers": True,
         "as_of": "2026-11-20T05:29:59.000Z",
+        "address": "",
+        "state": "ready",
         "hostname": name,
         "boot_id": "b007",
         "kernel": "6.1.0-50-amd64",

@@ -36,7 +36,7 @@ from covey.model.requests.instance import (
 )
 from covey.model.requests.network import AddNetwork, ModifyNetwork, RemoveNetwork
 from covey.model.requests.nic import AddNic, ModifyNic, RemoveNic
-from covey.model.requests.node import ModifyNode, PingNode
+from covey.model.requests.node import EquipNode, InviteNode, JoinNode, ModifyNode, PingNode, RemoveNode
 from covey.model.requests.pool import AddPool, RemovePool
 from covey.model.requests.repair import (
     PurgeRemoved,
@@ -240,8 +240,18 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
         rules=st.none() | RULES,
     ),
     "nic.remove": st.builds(RemoveNic, instance=INSTANCES, nic=st.integers(0, 2)),
+    "node.equip": st.builds(EquipNode, node=st.sampled_from(["n1", "n9"])),
+    "node.invite": st.builds(InviteNode, expires_s=st.sampled_from([1.0, 3600.0]), digest=st.just("0" * 64)),
+    "node.join": st.builds(
+        JoinNode,
+        id=st.sampled_from([an_id("node/n1"), an_id("node/n9")]),
+        name=st.sampled_from(["n1", "n9"]),
+        address=st.sampled_from(["10.0.0.9:7444", "[fd00::9]:7444"]),
+        signing_request=st.just("-----BEGIN CERTIFICATE REQUEST-----"),
+    ),
     "node.modify": st.builds(ModifyNode, node=st.sampled_from(["n1", "n9"]), notes=st.none() | st.just("x")),
     "node.ping": st.builds(PingNode, node=st.sampled_from(["n1", "n9"])),
+    "node.remove": st.builds(RemoveNode, node=st.sampled_from(["n1", "n9"])),
     "pool.add": st.builds(
         AddPool, name=st.sampled_from(["default", "new"]), path=st.sampled_from(["/srv", "/srv/default", "/srv/new"])
     )

@@ -166,9 +166,9 @@ def _is_good(files: CertificateFiles, authority: x509.Certificate, names: list[x
     enough."""
     if not (files.certificate.exists() and files.key.exists()):
         return False
+    certificate = load_certificate(files.certificate)
     if files.certificate.read_bytes().count(b"BEGIN CERTIFICATE") < 2:
         return False  # of a release that did not send its authority along
-    certificate = load_certificate(files.certificate)
     try:
         certificate.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature):

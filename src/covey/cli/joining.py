@@ -59,37 +59,49 @@ def invite(session: Session, /, expires: float | None, manner: Manner) -> int:
     default="",
     help="Where this machine listens for the cluster. [the address by which it reaches that; port 7444]",
 )
+@click.option("-n", "--dry-run", is_flag=True, help="Look whether it could join, and change nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def join(session: Session, /, line: str, name: str, address: str, yes: bool) -> int:
+def join(session: Session, /, line: str, name: str, address: str, dry_run: bool, yes: bool) -> int:
     """Make this very machine a node of a cluster. It must be empty, and its Covey must run."""
     from covey.main import joining  # main stands above this floor, but it is this machine that is worked on
 
     _check_here(session, "covey node join")
     invitation = joining.parse_invitation(line)
+    settings, state = find_file("", session.environ), _state(session)
+    if dry_run:
+        say(joining.look(settings, state, line, name, address))
+        return 0
     manner = Manner(False, yes, False, "", (), False, None)
     check_can_ask(manner)
     if not ask(f"this machine becomes a node of the cluster at {invitation.door}: go on?", manner):
         return 1
-    membership = joining.join(find_file("", session.environ), _state(session), line, name, address)
+    membership = joining.join(settings, state, line, name, address)
     say(f"this machine is {membership}, and listens for it at {membership.address}")
     say("  the cluster gives it its pools, networks and firewalls now; see, on any node: covey node list")
     return 0
 
 
 @click.command("leave", cls=Verb, change=True, examples=["covey node leave", "covey node leave --yes"])
+@click.option("-n", "--dry-run", is_flag=True, help="Say which cluster it would leave, and change nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def leave(session: Session, /, yes: bool) -> int:
+def leave(session: Session, /, dry_run: bool, yes: bool) -> int:
     """Have this very machine forget its cluster, after `covey node remove` there. Guests that run here run on."""
     from covey.main import joining
 
     _check_here(session, "covey node leave")
+    settings, state = find_file("", session.environ), _state(session)
+    present = joining.present_membership(settings, state)
+    if dry_run:
+        say(f"this machine would be no more {present}")
+        return 0
     manner = Manner(False, yes, False, "", (), False, None)
     check_can_ask(manner)
     if not ask("this machine takes no more orders of its cluster: go on?", manner):
         return 1
-    say(f"this machine is no more {joining.leave(find_file('', session.environ), _state(session))}")
+    joining.leave(settings, state)
+    say(f"this machine is no more {present}")
     return 0
 
 

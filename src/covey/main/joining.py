@@ -49,25 +49,27 @@ def parse_invitation(line: str) -> Invitation:
     return Invitation(door, fingerprint, secret)
 
 
+def look(settings: str, state: str | None, line: str, name: str, address: str) -> str:
+    """What joining would do, in words; nothing is changed. Raises what `join` raises before it asks the cluster."""
+    invitation = parse_invitation(line)
+    layout = _layout(settings, state)
+    with _agent(layout) as agent:
+        _, here = _check_can_join(agent, layout, invitation)
+    return f"this machine would become node {name or _own_name()} of the cluster at {invitation.door}, and listen at {_with_port(address or here)}"
+
+
 def join(settings: str, state: str | None, line: str, name: str, address: str) -> Membership:
     """Make this machine a node of the cluster that the invitation names. `name` and `address` may be "": the host's name, and the address
     by which it reaches the cluster. Raises Refused for a machine that has a cluster already, Denied for a cluster that is not the one of the
     invitation, Unavailable, and what the cluster refuses."""
-    check(os.geteuid() == 0, Refused("a machine is root's to give to a cluster", "covey node join", "use sudo"))
     invitation = parse_invitation(line)
-    layout = choose(settings, state=state).layout
+    layout = _layout(settings, state)
     with _agent(layout) as agent:
-        present = _present(agent)
-        check(
-            present is None,
-            Refused(f"this machine is {present} already", "covey node join", "leave that first: covey node leave"),
-        )
-        _check_no_cluster(layout)
-        authority, here = _find_authority(invitation)
+        authority, here = _check_can_join(agent, layout, invitation)
         asked = _checked(agent.post("/membership/request"))
         wish = {
             "id": asked["node"],
-            "name": name or socket.gethostname().partition(".")[0].lower(),
+            "name": name or _own_name(),
             "address": _with_port(address or here),
             "signing_request": asked["request"],
         }
@@ -79,14 +81,36 @@ def join(settings: str, state: str | None, line: str, name: str, address: str) -
     return membership
 
 
-def leave(settings: str, state: str | None) -> str:
-    """This machine forgets to which cluster it belonged; returns which that was. Raises NotFound when there was none."""
-    check(os.geteuid() == 0, Refused("a machine is root's to take from a cluster", "covey node leave", "use sudo"))
-    with _agent(choose(settings, state=state).layout) as agent:
-        present = _present(agent)
-        present = require(present, NotFound("this machine belongs to no cluster but its own", "covey node leave"))
+def present_membership(settings: str, state: str | None) -> Membership:
+    """Raises NotFound when this machine belongs to no cluster but its own."""
+    with _agent(_layout(settings, state)) as agent:
+        return require(_present(agent), NotFound("this machine belongs to no cluster but its own", "covey node leave"))
+
+
+def leave(settings: str, state: str | None) -> None:
+    """This machine forgets to which cluster it belonged."""
+    with _agent(_layout(settings, state)) as agent:
         _checked(agent.delete("/membership"))
-    return str(present)
+
+
+def _layout(settings: str, state: str | None) -> Layout:
+    check(os.geteuid() == 0, Refused("a machine is root's to give to a cluster, or to take from one", "covey node", "use sudo"))
+    return choose(settings, state=state).layout
+
+
+def _own_name() -> str:
+    return socket.gethostname().partition(".")[0].lower()
+
+
+def _check_can_join(agent: httpx2.Client, layout: Layout, invitation: Invitation) -> tuple[str, str]:
+    """The cluster's authority, and this machine's address on the way there."""
+    present = _present(agent)
+    check(
+        present is None,
+        Refused(f"this machine is {present} already", "covey node join", "leave that first: covey node leave"),
+    )
+    _check_no_cluster(layout)
+    return _find_authority(invitation)
 
 
 def _present(agent: httpx2.Client) -> Membership | None:
