@@ -68,7 +68,7 @@ def packages() -> tuple[Package, Package]:
         "covey",
         ("covey-libvirtd", "covey-guests", "covey-agent"),
         (*NOT_INSTALLED, "api", "service", "controller", "engine", "planner", "placement", "store"),
-        frozenset(project - {"fastapi", "cryptography", "grpcio"} | {"starlette"}),
+        frozenset(project - {"fastapi", "grpcio"} | {"starlette"}),
         ("covey.main.agent", "covey.main.guests", "covey.main.libvirtd", "covey.cli.main"),
     )
     return whole, node

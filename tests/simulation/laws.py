@@ -180,5 +180,5 @@ def _others(view: ClusterView, machine: Machine) -> Iterator[str]:
     if files - images:
         yield f"image files {sorted(files - images)} are nobody's"
     for image in view.all("image", Image):
-        if machine.name == "n1" and image.state == "ready" and image.id not in files:
+        if machine.node == image.node and image.state == "ready" and image.id not in files:
             yield f"{image} has no file"

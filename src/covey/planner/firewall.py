@@ -12,7 +12,7 @@ from covey.model.requests.firewall import AddFirewall, ModifyFirewall, RemoveFir
 from covey.model.steps.firewall import EnsureFirewall, EnsureFirewallAbsent
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
-from covey.planner.everywhere import NODES, behind, reached
+from covey.planner.everywhere import NODES, all_nodes, reached
 from covey.planner.filters import named_by, resolve_rules, users_of
 from covey.planner.registry import plans
 from covey.planner.wording import named
@@ -33,7 +33,7 @@ def add(view: ClusterView, request: AddFirewall) -> Plan:
         tuple(EnsureFirewall(node=node.id, firewall=record.id, rules=rules, before=None) for node in reached(view)),
         Uses((f"firewall/{record.id}", f"firewall-name/{record.name}"), (*_named_peers(rules), NODES)),
         reasons=("nobody has it yet: covey nic modify, or covey instance modify, with --firewall",),
-        success=(put(record), *behind(view)),
+        success=(put(record),),
     )
 
 
@@ -53,7 +53,7 @@ def modify(view: ClusterView, request: ModifyFirewall) -> Plan:
         steps if "rules" in changed else (),
         Uses((f"firewall/{after.id}",), (*_named_peers(rules), NODES)),
         reasons=(f"it holds at once for {named(users)}" if users else "nobody has it yet",),
-        success=(change(after, *changed), *(behind(view) if "rules" in changed else ())),
+        success=(change(after, *changed),),
     )
 
 
@@ -70,7 +70,7 @@ def remove(view: ClusterView, request: RemoveFirewall) -> Plan:
     check(not others, Refused(f"rules of {named(others)} name it", firewall, "change those first"))
     return Plan(
         f"remove {firewall}",
-        tuple(EnsureFirewallAbsent(node=node.id, firewall=firewall.id) for node in reached(view)),
+        tuple(EnsureFirewallAbsent(node=node.id, firewall=firewall.id) for node in all_nodes(view)),
         Uses((f"firewall/{firewall.id}",), (NODES,)),
         success=(delete(firewall),),
         repair=f"covey firewall remove {firewall.name}",

@@ -14,7 +14,7 @@ from covey.model.step import ResultOf, Step
 from covey.model.steps.image import EnsureImageAbsent, EnsureImageBuilt, EnsureImageFetched
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
-from covey.planner.everywhere import NODES, reached
+from covey.planner.everywhere import NODES, all_nodes, reached
 from covey.planner.layers import owners
 from covey.planner.registry import plans
 from covey.planner.removed import keepers
@@ -103,7 +103,7 @@ def remove(view: ClusterView, request: RemoveImage) -> Plan:
     check(not maker, Refused("it is being made", image, f"cancel that: covey job cancel {maker}"))
     return Plan(
         f"remove {image}",
-        tuple(EnsureImageAbsent(node=node.id, image=image.id) for node in reached(view)),
+        tuple(EnsureImageAbsent(node=node.id, image=image.id) for node in all_nodes(view)),
         Uses((f"image/{image.id}",), (NODES,)),
         begin=(put(replace(image, state="removing")),),
         undone=(put(image),),

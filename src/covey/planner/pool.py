@@ -9,7 +9,7 @@ from covey.model.requests.pool import AddPool, RemovePool
 from covey.model.steps.pool import EnsurePool, EnsurePoolAbsent
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
-from covey.planner.everywhere import NODES, behind, reached
+from covey.planner.everywhere import NODES, all_nodes, reached
 from covey.planner.layers import owners
 from covey.planner.registry import plans
 from covey.planner.removed import keepers
@@ -45,7 +45,7 @@ def add(view: ClusterView, request: AddPool) -> Plan:
         f"make pool {pool.name}" + (f" in {request.path}" if request.path else ""),
         tuple(EnsurePool(node=node.id, pool=pool.id, place=pool.place) for node in reached(view)),
         Uses((f"pool/{pool.id}", "pools/all"), (NODES,)),  # its name and path must be nobody else's, also of one being made
-        success=(put(pool), *behind(view)),
+        success=(put(pool),),
     )
 
 
@@ -78,7 +78,7 @@ def remove(view: ClusterView, request: RemovePool) -> Plan:
     )
     return Plan(
         f"give up {pool}",
-        tuple(EnsurePoolAbsent(node=node.id, pool=pool.id, place=pool.place) for node in reached(view)),
+        tuple(EnsurePoolAbsent(node=node.id, pool=pool.id, place=pool.place) for node in all_nodes(view)),
         Uses((f"pool/{pool.id}",), (NODES,)),
         success=(delete(pool),),
         repair=f"covey pool remove {pool.name}",

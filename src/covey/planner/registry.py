@@ -9,6 +9,7 @@ from covey.base.errors import Bug, Refused, Unavailable, check, require
 from covey.model.plan import Plan
 from covey.model.request import Request
 from covey.model.view import ClusterView
+from covey.planner.everywhere import marking_others
 
 Q = TypeVar("Q", bound=Request)
 Planner = Callable[[ClusterView, Any], Plan]
@@ -25,6 +26,9 @@ def plans(request: type[Q]) -> Callable[[Callable[[ClusterView, Q], Plan]], Call
     return register
 
 
+_OF_ONE_NODE = frozenset({"cluster.init", "node.equip"})  # what they give to one, the others have
+
+
 def plan(view: ClusterView, request: Request) -> Plan:
     """The plan for `request` on `view`. Raises BadInput, NotFound, Refused, NoSpace, or Unavailable when a node it needs has not said
     what it can do."""
@@ -32,6 +36,8 @@ def plan(view: ClusterView, request: Request) -> Plan:
 
     planner = require(_planners.get(request.kind), Bug(f"no planner for {request.kind}"))
     plan = planner(view, request)
+    if request.kind not in _OF_ONE_NODE:
+        plan = marking_others(view, plan)
     _check_known_kinds(view, plan)
     return plan
 

@@ -13,7 +13,7 @@ from covey.model.requests.network import AddNetwork, RemoveNetwork, parse_range,
 from covey.model.steps.network import EnsureNetworkAbsent
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
-from covey.planner.everywhere import NODES, reached
+from covey.planner.everywhere import NODES, all_nodes
 from covey.planner.network.laying import laying
 from covey.planner.network.modify import check_reservations, spelled
 from covey.planner.registry import plans
@@ -184,7 +184,7 @@ def remove(view: ClusterView, request: RemoveNetwork) -> Plan:
         f"let go of {network}: its bridge {network.bridge} stays"
         if network.adopted
         else f"remove {network} and its bridge {network.bridge}",
-        tuple(EnsureNetworkAbsent(node=node.id, network=network) for node in reached(view)),
+        tuple(EnsureNetworkAbsent(node=node.id, network=network) for node in all_nodes(view)),
         Uses((f"network/{network.id}", "subnets/all"), (NODES,)),
         success=(delete(network), *(delete(forward) for forward in forwards)),
         repair=f"covey network remove {network.name}",
