@@ -7,7 +7,7 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx2
@@ -20,10 +20,13 @@ from covey.agent.membership import Memberships, read_membership
 from covey.agent.server import make_app
 from covey.agent.tasks import EpochFile
 from covey.agent.way import LocalWay, NetworkWay, Way
+from covey.base.certificates import LIFE, ask_for_certificate, ensure_identity, issue, keep_certificate
 from covey.base.clock import SystemClock
-from covey.base.errors import BadInput, Refused
-from covey.base.identity import LIFE, ask_for_certificate, caller_context, ensure_identity, issue, keep_certificate
+from covey.base.errors import BadInput, NotFound, Refused, Unavailable
+from covey.base.identity import caller_context, files_in
 from covey.base.tls import ensure_server_certificate
+from covey.host.image.images import HostImages
+from covey.model.image import ImageFacts
 from covey.model.membership import Membership
 from covey.model.node import Telemetry
 from tests.kit.builders import an_id
@@ -94,7 +97,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     site = Site.new(tmp_path / "site")
     epochs = EpochFile(tmp_path / "epoch.json")
     memberships = Memberships(tmp_path / "identity", N2, epochs)
-    host = Machine(N2, "n2", lambda node, key, thing: None).host()
+    host = replace(Machine(N2, "n2", lambda node, key, thing: None).host(), images=HostImages(tmp_path / "images"))
     agent = Agent(N2, host, "s1", epochs, SystemClock(), Telemetry(0.0))
     doors = Doors(make_app(agent, memberships), tmp_path / "agent.sock", memberships)
     serving = asyncio.create_task(doors.serve(doors.open()))
@@ -195,3 +198,77 @@ async def test_an_identity_is_renewed_in_time_and_kept_until_then(tmp_path: Path
     first = ensure_identity(tmp_path / "own", site.root, N1).certificate.read_text()
     assert ensure_identity(tmp_path / "own", site.root, N1, Later(300 * 86_400.0)).certificate.read_text() == first
     assert ensure_identity(tmp_path / "own", site.root, N1, Later(310 * 86_400.0)).certificate.read_text() != first
+
+
+class Elsewhere:
+    """The images of another node, N1, that come from the bench's."""
+
+    def __init__(self, bench: Bench, tmp_path: Path) -> None:
+        ensure_identity(tmp_path / "n1", bench.site.root, N1)
+        self._directory = tmp_path / "images-n1"
+        self.images = HostImages(self._directory, None, files_in(tmp_path / "n1"))
+        self.address = f"127.0.0.1:{bench.port}"
+
+    async def bring(self, facts: ImageFacts, origin: str = N2) -> None:
+        await self.images.ensure_brought(IMAGE, facts, self.address, origin, "7", lambda what, done, total: None)
+
+    @property
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self._directory.iterdir()) if self._directory.exists() else []
+
+
+IMAGE = an_id("image/debian-12")
+CONTENT = b"boot sector".ljust(512, b"\0") + bytes(range(256)) * 4096
+
+
+async def an_image_there(tmp_path: Path) -> ImageFacts:
+    """On the machine of the bench."""
+    (tmp_path / "source.raw").write_bytes(CONTENT)
+    there = HostImages(tmp_path / "images")
+    return await there.ensure_fetched(IMAGE, str(tmp_path / "source.raw"), "", "1", lambda what, done, total: None)
+
+
+async def test_an_image_comes_to_another_node_whole_and_once(bench: Bench, tmp_path: Path) -> None:
+    facts = await an_image_there(tmp_path)
+    here = Elsewhere(bench, tmp_path)
+    for _ in range(2):
+        await here.bring(facts)
+    assert here.images.path(IMAGE).read_bytes() == CONTENT
+    assert (await here.images.facts(IMAGE)) == replace(facts, file_size=(await here.images.facts(IMAGE) or facts).file_size)
+
+
+async def test_what_came_of_an_image_before_a_cut_is_not_sent_again(bench: Bench, tmp_path: Path) -> None:
+    facts = await an_image_there(tmp_path)
+    here = Elsewhere(bench, tmp_path)
+    told: list[int] = []
+
+    def cut(what: str, done: int, total: int) -> None:
+        told.append(done)
+        if len(told) == 1:
+            raise KeyError("the cable")
+
+    (tmp_path / "images-n1").mkdir()
+    with pytest.raises(KeyError):
+        await here.images.ensure_brought(IMAGE, facts, here.address, N2, "7", cut)
+    came = (tmp_path / "images-n1" / f".{IMAGE}.part").stat().st_size
+    await here.images.ensure_brought(IMAGE, facts, here.address, N2, "7", cut)
+    assert 0 < came < len(CONTENT)
+    assert told[1] > came, "it began anew"
+    assert here.images.path(IMAGE).read_bytes() == CONTENT
+
+
+async def test_an_image_that_is_another_one_or_from_another_node_is_not_taken(bench: Bench, tmp_path: Path) -> None:
+    facts = await an_image_there(tmp_path)
+    here = Elsewhere(bench, tmp_path)
+    with pytest.raises(BadInput, match="SHA-256"):
+        await here.bring(replace(facts, sha256="0" * 64))
+    with pytest.raises(Unavailable):
+        await here.bring(facts, origin=N3)
+    assert here.files == []
+
+
+async def test_an_image_that_is_not_there_is_not_found(bench: Bench, tmp_path: Path) -> None:
+    here = Elsewhere(bench, tmp_path)
+    with pytest.raises(NotFound):
+        await here.bring(ImageFacts("raw", 512, 512, "0" * 64))
+    assert here.files == []

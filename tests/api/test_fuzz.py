@@ -27,7 +27,8 @@ from schemathesis.specs.openapi.checks import (
 from covey.api.app import openapi
 from covey.api.listen import Address, listening
 from covey.api.operation import LARGEST_NUMBER
-from covey.base.tls import CertificateFiles, ensure_server_certificate
+from covey.base.identity import CertificateFiles
+from covey.base.tls import ensure_server_certificate
 from tests.api.flock import ADMIN, VIEWER, AsPeer, a_client, a_flock, initialised
 
 EXAMPLES = 15  # of each operation and mode

@@ -15,7 +15,8 @@ from websockets.exceptions import InvalidStatus
 
 from covey.api.listen import Address, listening
 from covey.base.errors import Refused, Unavailable
-from covey.base.tls import CertificateFiles, ensure_server_certificate
+from covey.base.identity import CertificateFiles
+from covey.base.tls import ensure_server_certificate
 from tests.api.flock import ADMIN, EXPIRED, VIEWER, Flock
 
 

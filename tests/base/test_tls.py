@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from covey.base.errors import BadInput, Refused
-from covey.base.tls import CertificateFiles, ensure_server_certificate, fingerprint, server_context
+from covey.base.identity import CertificateFiles
+from covey.base.tls import ensure_server_certificate, fingerprint, server_context
 
 NAMES = ("n1.example.org", "localhost", "127.0.0.1", "::1")
 DAY = 86400.0

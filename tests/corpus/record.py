@@ -130,10 +130,11 @@ def view_for(row: Row) -> ClusterView:
     if isinstance(request, RestoreInstance):
         others = (a_removed(web1),)
     return a_cluster(
+        nodes=row.nodes,
         pools=(a_pool(),) if isinstance(request, AddPool) else (a_pool(), a_pool("fast", path="/srv/fast")),
         networks=networks,
         images=(an_image(),) if makes_image else (an_image(), an_image("extra")),
-        instances=_instances(request, web1, pub1),
+        instances=(an_instance("first", disks=(), nics=()),) if row.nodes > 1 else _instances(request, web1, pub1),
         extra=(a_firewall(), *others),
     )
 

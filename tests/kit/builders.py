@@ -39,7 +39,7 @@ def an_id(name: str) -> str:
 
 
 def a_node(name: str = "n1") -> Node:
-    return Node(an_id(f"node/{name}"), name, NOW)
+    return Node(an_id(f"node/{name}"), name, NOW, address=f"10.0.0.{name.removeprefix('n') or 1}:7444")
 
 
 def a_pool(name: str = "default", template: str = "file", format: str = "qcow2", path: str = "") -> Pool:
@@ -97,6 +97,7 @@ def an_image(name: str = "debian-12", state: str = "ready", size: int = 2 * GIB)
         size,
         size // 8,
         "0" * 64 if state == "ready" else "",
+        node=an_id("node/n1"),
     )
 
 

@@ -18,7 +18,8 @@ import pytest
 
 from covey.base.clock import SystemClock
 from covey.base.errors import Unavailable
-from covey.base.tls import CertificateFiles, ensure_server_certificate
+from covey.base.identity import CertificateFiles
+from covey.base.tls import ensure_server_certificate
 from covey.store.etcd import EtcdStore
 from covey.store.protocol import Delete, Store
 from tests.kit.eventually import eventually

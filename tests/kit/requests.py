@@ -36,7 +36,7 @@ from covey.model.requests.instance import (
 )
 from covey.model.requests.network import AddNetwork, ModifyNetwork, RemoveNetwork
 from covey.model.requests.nic import AddNic, ModifyNic, RemoveNic
-from covey.model.requests.node import EquipNode, InviteNode, JoinNode, ModifyNode, PingNode, RemoveNode
+from covey.model.requests.node import EquipNode, InviteNode, JoinNode, ModifyNode, PingNode, ReaddressNode, RemoveNode
 from covey.model.requests.pool import AddPool, RemovePool
 from covey.model.requests.repair import (
     PurgeRemoved,
@@ -251,6 +251,7 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
     ),
     "node.modify": st.builds(ModifyNode, node=st.sampled_from(["n1", "n9"]), notes=st.none() | st.just("x")),
     "node.ping": st.builds(PingNode, node=st.sampled_from(["n1", "n9"])),
+    "node.readdress": st.builds(ReaddressNode, node=st.sampled_from(["n1", "n9"]), address=st.just("10.0.0.1:7444")),
     "node.remove": st.builds(RemoveNode, node=st.sampled_from(["n1", "n9"])),
     "pool.add": st.builds(
         AddPool, name=st.sampled_from(["default", "new"]), path=st.sampled_from(["/srv", "/srv/default", "/srv/new"])

@@ -39,6 +39,7 @@ class Row:
     request: Request
     before: tuple[Request, ...] = ()
     is_blank: bool = False
+    nodes: int = 1
 
 
 SAVED = AddSnapshot(instance="web1", name="first")
@@ -70,6 +71,7 @@ ROWS: dict[str, Row] = {
     "generation@1": Row(RebootInstance(instance="web1"), (WEB,)),
     "guest-sees-size@1": Row(GrowDisk(instance="web1", disk=1, size=3 * GIB), (WEB,)),
     "image-absent@1": Row(RemoveImage(image="extra"), (AddImage(name="extra", source="/images/extra.qcow2"),)),
+    "image-brought@1": Row(WEB, (AddInstance(name="first"),), nodes=2),  # which is on the image's own node
     "image-built@1": Row(BuildImage(name="extra")),
     "image-fetched@1": Row(AddImage(name="extra", source="/images/extra.qcow2")),
     "imported@1": Row(SENT, (WEB,)),

@@ -89,7 +89,7 @@ class World:
 
     # --- making --------------------------------------------------------------------------------------------------------------------
     async def furnish(self, is_blank: bool = False) -> None:
-        """A cluster with a pool, a network and an image on every machine, as earlier jobs would have left it; a blank world has none."""
+        """A cluster with a pool and a network on every machine and an image on one, as earlier jobs would have left it; a blank world has none."""
         if is_blank:
             return
         pool, network, image = a_pool(), a_network(), an_image()
@@ -102,7 +102,8 @@ class World:
             host = machine.host()
             await host.storage(pool.place).ensure_pool(pool.place, "0")
             await host.networks.ensure_network(network, "0")
-            await host.images.ensure_fetched(image.id, image.source, "", "0", lambda text, done, total: None)
+            if machine.node == image.node:
+                await host.images.ensure_fetched(image.id, image.source, "", "0", lambda text, done, total: None)
 
     def start_agent(self, node: str) -> None:
         if node not in self.agents or not self.agents[node].alive:

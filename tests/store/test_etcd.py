@@ -13,7 +13,8 @@ import pytest
 
 from covey.base.clock import SystemClock
 from covey.base.errors import NoSpace, NotFound, Unavailable
-from covey.base.tls import CertificateFiles, ensure_server_certificate
+from covey.base.identity import CertificateFiles
+from covey.base.tls import ensure_server_certificate
 from covey.model import record as records
 from covey.store.etcd import EtcdStore
 from covey.store.feed import Feed

@@ -12,8 +12,7 @@ import structlog
 from covey.agent.tasks import EpochFile
 from covey.base.errors import Refused, check
 from covey.base.files import remove_durably, write_durably
-from covey.base.identity import Identity, ask_for_certificate, files_in, keep_certificate
-from covey.base.tls import CertificateFiles
+from covey.base.identity import CertificateFiles, Identity, files_in
 from covey.model import codec
 from covey.model.membership import Membership
 
@@ -21,7 +20,7 @@ log = structlog.get_logger()
 
 
 class Memberships:
-    """The one membership of this machine, or none; `changed` is set whenever it is another one."""
+    """The one membership of this machine, or none; `changed` is set when the door must open elsewhere, or with another certificate."""
 
     def __init__(self, directory: Path, node: str, epochs: EpochFile) -> None:
         """`directory` is for the key, the certificates and the membership itself."""
@@ -38,6 +37,8 @@ class Memberships:
 
     def ask(self) -> str:
         """A signing request for this machine's key."""
+        from covey.base.certificates import ask_for_certificate  # here and below: agents on their own do without its memory
+
         return ask_for_certificate(self._directory)
 
     def join(self, membership: Membership, certificate: str, authority: str, is_new: bool) -> None:
@@ -49,10 +50,13 @@ class Memberships:
             before is None or before.cluster == membership.cluster,
             Refused(f"this machine is {before} already", membership.cluster_name, "remove it there first: covey node remove"),
         )
+        from covey.base.certificates import keep_certificate
+
         keep_certificate(self._directory, certificate, authority)
         if is_new:
             self._epochs.forget()
         self._keep(membership)
+        self.changed.set()
         log.info("this machine belongs to a cluster", cluster=membership.cluster_name, node=membership.name)
 
     def take_orders_of(self, nodes: tuple[str, ...], cluster_name: str) -> None:
@@ -91,7 +95,6 @@ class Memberships:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_durably(self._file, json.dumps(codec.encode(membership)).encode())
         self.present = membership
-        self.changed.set()
 
 
 def read_membership(directory: Path) -> Membership | None:

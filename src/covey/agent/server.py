@@ -2,7 +2,7 @@
 over TLS for the controllers of its nodes (agent/listen.py).
 
 PUT /hello (a leader says its epoch), PUT /orders (many at once; answers at once), POST /acknowledge, PUT /charge, POST /inventory,
-POST /guest/ID/VERB, GET /screenshot/ID, PUT and DELETE /uploads/ID (an image that was sent), POST /export (a disk, as one stream),
+POST /guest/ID/VERB, GET /screenshot/ID, GET /images/ID, PUT and DELETE /uploads/ID (an image that was sent), POST /export (a disk, as one stream),
 GET /stream (a JSON message a line, for ever), GET /console/ID/log and WebSocket /console/ID; GET, PUT and DELETE /membership, and
 POST /membership/request (a signing request for its certificate).
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -24,7 +24,7 @@ from covey.agent.agent import Agent
 from covey.agent.guest import GUEST_VERBS
 from covey.agent.handing_out import opened
 from covey.agent.membership import Memberships
-from covey.base.errors import BadInput, CoveyError
+from covey.base.errors import BadInput, CoveyError, NotFound, require
 from covey.host.guest.protocol import ConsoleSession
 from covey.model import codec
 from covey.model.membership import Membership
@@ -72,7 +72,8 @@ def make_app(agent: Agent, memberships: Memberships) -> Starlette:
         wish = json.loads(await request.body())
         membership = codec.decode(Membership, wish["membership"])
         memberships.join(membership, wish["certificate"], wish["authority"], bool(wish["is_new"]))
-        agent.hang_up()  # whoever led it before the cluster did
+        if wish["is_new"]:
+            agent.hang_up()  # whoever led it before the cluster did
         return _json({})
 
     async def leave_cluster(request: Request) -> Response:
@@ -100,6 +101,12 @@ def make_app(agent: Agent, memberships: Memberships) -> Starlette:
     async def screenshot(request: Request) -> Response:
         picture = await agent.host.hypervisor.screenshot(check_uuid(request.path_params["instance"]))
         return Response(picture, media_type="image/png")
+
+    async def show_image(request: Request) -> Response:
+        """An image's file, for another node: in parts, if it was cut short (RFC 9110, Range)."""
+        image = check_uuid(request.path_params["image"])
+        require(await agent.host.images.facts(image), NotFound("it is not on this machine", f"image {image}"))
+        return FileResponse(agent.host.images.path(image), media_type="application/octet-stream")
 
     async def receive(request: Request) -> Response:
         query, upload = request.query_params, check_uuid(request.path_params["upload"])
@@ -140,6 +147,7 @@ def make_app(agent: Agent, memberships: Memberships) -> Starlette:
             Route("/stream", stream),
             Route("/guest/{instance}/{verb}", ask_guest, methods=["POST"]),
             Route("/screenshot/{instance}", screenshot),
+            Route("/images/{image}", show_image),
             Route("/uploads/{upload}", receive, methods=["PUT"]),
             Route("/uploads/{upload}", discard, methods=["DELETE"]),
             Route("/export", export, methods=["POST"]),

@@ -148,6 +148,7 @@ class MembershipDocument(Document):
     address: str
     nodes: list[str]
     doors: list[str]
+    is_first: bool
 
 
 class JoinedDocument(JobDocument):

@@ -20,7 +20,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from covey.api.door import PEER, App
 from covey.api.problems import problem_response
 from covey.base.errors import BadInput, Refused, Unavailable
-from covey.base.tls import CertificateFiles, server_context
+from covey.base.identity import CertificateFiles
+from covey.base.tls import server_context
 
 BACKLOG = 1_024
 END_S = 2  # what answers under way get when the doors close; streams end by themselves

@@ -5,8 +5,8 @@ from __future__ import annotations
 from covey.api.changes import Values, change, listed, shown
 from covey.api.documents import InvitationDocument, JoinedDocument, NodeDocument
 from covey.api.operation import Call
+from covey.base.certificates import check_signing_request
 from covey.base.errors import Bug
-from covey.base.identity import check_signing_request
 from covey.model import codec
 from covey.model.request import Request
 from covey.model.requests.node import EquipNode, InviteNode, JoinNode, ModifyNode, PingNode, RemoveNode

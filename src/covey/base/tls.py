@@ -13,7 +13,6 @@ import re
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -24,18 +23,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from covey.base.clock import Clock, SystemClock
 from covey.base.errors import BadInput, Refused, check
 from covey.base.files import write_durably
+from covey.base.identity import CertificateFiles
 
 CA_LIFE = timedelta(days=20 * 365)
 SERVER_LIFE = timedelta(days=825)  # the longest that Apple's clients accept, even of a private authority
 RENEW_BEFORE = timedelta(days=30)
 _EARLIER = timedelta(hours=1)  # valid from before now: clocks of clients differ
 _DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII)
-
-
-class CertificateFiles(NamedTuple):
-    certificate: Path
-    key: Path
-    ca: Path
 
 
 def ensure_server_certificate(directory: Path, names: tuple[str, ...], clock: Clock = SystemClock()) -> CertificateFiles:

@@ -12,6 +12,7 @@ from covey.agent.membership import Memberships
 from covey.agent.server import make_app
 from covey.agent.tasks import EpochFile
 from covey.base.clock import SystemClock
+from covey.base.identity import files_in
 from covey.base.notify import tell_systemd
 from covey.base.run import run
 from covey.host.export.exports import HostExports
@@ -89,7 +90,7 @@ async def _real_host(choices: Choices) -> tuple[Host, str]:
     host = Host(
         HostMachine(),
         {"file": FileStorage(owner), "diskless": DisklessStorage()},
-        HostImages(layout.images, owner),
+        HostImages(layout.images, owner, files_in(layout.identity)),
         hypervisor,
         HostNetworks(netns or None, node_id(layout)),
         HostGuests(hypervisor, layout.seeds, owner),

@@ -14,9 +14,10 @@ from covey.agent.membership import read_membership
 from covey.agent.way import LocalWay, NetworkWay, Way
 from covey.api.app import make_app
 from covey.api.listen import Address, listening
+from covey.base.certificates import ensure_identity
 from covey.base.clock import Clock, SystemClock
 from covey.base.config import parse_address
-from covey.base.identity import caller_context, ensure_identity
+from covey.base.identity import caller_context
 from covey.base.notify import tell_systemd
 from covey.base.run import run
 from covey.base.tls import ensure_server_certificate
@@ -26,6 +27,7 @@ from covey.controller.fleet import Ways
 from covey.controller.janitor import Retention
 from covey.main.layout import Choices, Layout, node_id
 from covey.main.lost import check_not_lost
+from covey.main.reachable import be_reachable
 from covey.model.membership import Membership
 from covey.model.node import Node
 from covey.model.view import ClusterView
@@ -60,7 +62,7 @@ async def run_controller(choices: Choices) -> None:
 
 async def until_member(layout: Layout) -> Membership:
     """Returns when this machine belongs to a cluster that it joined."""
-    while not (found := read_membership(layout.identity)):
+    while not (found := read_membership(layout.identity)) or found.is_first:
         await SystemClock().sleep(MEMBER_LOOK_S)
     return found
 
@@ -163,10 +165,12 @@ async def _serve(controller: Controller, store: SqliteStore, clock: Clock, choic
     controller.feed.listen(count_crashes)
     await _until_an_agent_answers(controller, clock)
     try:
-        async with listening(make_app(inside), layout.api_socket, inside.closing, address) as port:
+        async with listening(make_app(inside), layout.api_socket, inside.closing, address) as port, asyncio.TaskGroup() as group:
             logger.info("the doors are open", socket=str(layout.api_socket), tls_port=port)
             tell_systemd("READY=1", "STATUS=leads the cluster")
-            await history.followed()
+            group.create_task(history.followed(), name="history")
+            if authority:
+                group.create_task(be_reachable(controller, layout, authority, clock), name="reachable")
     finally:
         await events.close()
         await history.close()

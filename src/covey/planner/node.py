@@ -9,9 +9,9 @@ from covey.model.firewall import Firewall
 from covey.model.image import Image
 from covey.model.network import Network
 from covey.model.node import Node
-from covey.model.plan import Plan, Uses, delete, nothing, put
+from covey.model.plan import Plan, Uses, change, delete, nothing, put
 from covey.model.pool import Pool
-from covey.model.requests.node import EquipNode, InviteNode, JoinNode, ModifyNode, PingNode, RemoveNode
+from covey.model.requests.node import EquipNode, InviteNode, JoinNode, ModifyNode, PingNode, ReaddressNode, RemoveNode
 from covey.model.step import Step
 from covey.model.steps.firewall import EnsureFirewall
 from covey.model.steps.network import EnsureNetwork
@@ -77,6 +77,18 @@ def join(view: ClusterView, request: JoinNode) -> Plan:
         uses=Uses((f"node/{node.id}", NODES, *(f"token/{token.id}" for token in used))),
         reasons=("it gets the cluster's pools, networks and firewalls before it hosts",),
         success=(put(node), *(delete(token) for token in used)),
+    )
+
+
+@plans(ReaddressNode)
+def readdress(view: ClusterView, request: ReaddressNode) -> Plan:
+    node = view.node(request.node)
+    if node.address == request.address:
+        return nothing(f"{node} listens there already")
+    return Plan(
+        f"{node} listens at {request.address}",
+        uses=Uses((f"node/{node.id}", NODES)),
+        success=(change(replace(node, address=request.address), "address"),),
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from covey.base.certificates import issue
 from covey.base.clock import Clock
 from covey.base.errors import Refused, require
-from covey.base.identity import issue
 from covey.base.tls import fingerprint
 from covey.model.membership import Membership
 from covey.model.requests.node import JoinNode

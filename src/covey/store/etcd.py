@@ -18,7 +18,7 @@ import structlog
 
 from covey.base.clock import Clock
 from covey.base.errors import BadInput, Bug, CoveyError, NotFound, Unavailable
-from covey.base.tls import CertificateFiles
+from covey.base.identity import CertificateFiles
 from covey.store.etcd_lease import EtcdLease
 from covey.store.etcd_link import Link, Member
 from covey.store.etcd_messages import (

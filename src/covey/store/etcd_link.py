@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 
 from covey.base.errors import BadInput, Bug, CoveyError, NoSpace, NotFound, Unavailable
-from covey.base.tls import CertificateFiles
+from covey.base.identity import CertificateFiles
 from covey.store.etcd_messages import WATCH, A, Answer, Procedure, WatchAnswer, WatchRequest, decode, encode
 from covey.store.protocol import Compacted
 

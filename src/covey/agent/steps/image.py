@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from covey.agent.work import Result, Work, carries_out, takes_back
 from covey.model import codec
-from covey.model.steps.image import EnsureImageAbsent, EnsureImageBuilt, EnsureImageFetched
+from covey.model.steps.image import EnsureImageAbsent, EnsureImageBrought, EnsureImageBuilt, EnsureImageFetched
 
 
 @carries_out(EnsureImageFetched)
@@ -27,6 +27,16 @@ async def ensure_built(work: Work, step: EnsureImageBuilt) -> Result:
 @takes_back(EnsureImageBuilt)
 async def undo_built(work: Work, step: EnsureImageBuilt) -> None:
     await work.host.images.ensure_absent(step.image, work.job)
+
+
+@carries_out(EnsureImageBrought)
+async def ensure_brought(work: Work, step: EnsureImageBrought) -> None:
+    await work.host.images.ensure_brought(step.image, step.facts, step.address, step.origin, work.job, work.progress)
+
+
+@takes_back(EnsureImageBrought)
+async def undo_brought(work: Work, step: EnsureImageBrought) -> None:
+    return None
 
 
 @carries_out(EnsureImageAbsent)

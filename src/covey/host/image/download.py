@@ -6,8 +6,10 @@ import asyncio
 import hashlib
 import json
 import os
+import ssl
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -40,17 +42,19 @@ class _Cut(Exception):
 # ---- from this machine ----
 
 
-async def download(url: str, new: Path, progress: Progress) -> str:
-    """Fetch a URL, going on with a part that is there if it is of the same file. Raises BadInput for a bad URL,
+async def download(url: str, new: Path, progress: Progress, tls: ssl.SSLContext | None = None, name: str = "") -> str:
+    """Fetch a URL, going on with a part that is there if it is of the same file. With `tls` and `name`, whoever answers must prove to have
+    that name, whatever its address. Raises BadInput for a bad URL,
     NotFound, Refused, NoSpace, and Unavailable when the server does not answer: the part that came stays for the next
     call."""
     idle = 0
     try:
-        async with httpx2.AsyncClient(follow_redirects=True, max_redirects=REDIRECTS, timeout=TIMES) as client:
+        extras: dict[str, Any] = {"verify": tls, "trust_env": False} if tls else {"follow_redirects": True}
+        async with httpx2.AsyncClient(max_redirects=REDIRECTS, timeout=TIMES, **extras) as client:
             while True:
                 before = _length(new)
                 try:
-                    await _attempt(client, url, new, progress)
+                    await _attempt(client, url, new, progress, {"sni_hostname": name} if name else {})
                     break
                 except _Cut as cut:
                     idle = 0 if _length(new) > before else idle + 1
@@ -66,7 +70,7 @@ async def download(url: str, new: Path, progress: Progress) -> str:
     return await in_thread(_digest, new)
 
 
-async def _attempt(client: httpx2.AsyncClient, url: str, new: Path, progress: Progress) -> None:
+async def _attempt(client: httpx2.AsyncClient, url: str, new: Path, progress: Progress, how: dict[str, str]) -> None:
     """One request, to the end of the file. Raises _Cut when it ended early."""
     known = _recall(new)
     start = _length(new) if known and known.url == url and known.validator else 0
@@ -75,7 +79,7 @@ async def _attempt(client: httpx2.AsyncClient, url: str, new: Path, progress: Pr
     if start and known:
         headers |= {"Range": f"bytes={start}-", "If-Range": known.validator}
     try:
-        async with client.stream("GET", url, headers=headers) as answer:
+        async with client.stream("GET", url, headers=headers, extensions=how) as answer:
             if answer.status_code == 416 and start:
                 new.unlink(missing_ok=True)  # the server has no such part any more: the file is another
                 raise _Cut("the file on the server has changed")

@@ -41,6 +41,11 @@ class FakeImages:
         )
         return self._finish(image, job, facts, progress, "downloading")
 
+    async def ensure_brought(
+        self, image: str, facts: ImageFacts, address: str, origin: str, job: str, progress: Progress
+    ) -> None:
+        self._finish(image, job, facts, progress, "downloading")
+
     async def ensure_built(self, image: str, recipe: Recipe, job: str, progress: Progress) -> ImageFacts:
         check_recipe(recipe)
         facts = self._finished(image) or ImageFacts("qcow2", recipe.size, recipe.size // 8, fake_sha256(repr(recipe)))

@@ -19,8 +19,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from covey.base.errors import BadInput, NoSpace, Refused, StepFailed, check
+from covey.base.errors import BadInput, NoSpace, Refused, StepFailed, check, require
 from covey.base.files import remove_durably, sync_directory, write_durably
+from covey.base.identity import CertificateFiles, agent_name, caller_context
 from covey.host.faults import FULL, told_apart
 from covey.host.formats import LARGEST_QCOW2, SECTOR, find_format
 from covey.host.image import build
@@ -34,11 +35,13 @@ _NAME = re.compile(r"\.?(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?P
 
 
 class HostImages:
-    """`directory` is made when it is absent. `owner` is the (uid, gid) that QEMU runs as: its group may read images."""
+    """`directory` is made when it is absent. `owner` is the (uid, gid) that QEMU runs as: its group may read images.
+    `identity` is what this machine shows to other nodes, from which it gets images."""
 
-    def __init__(self, directory: Path, owner: tuple[int, int] | None = None) -> None:
+    def __init__(self, directory: Path, owner: tuple[int, int] | None = None, identity: CertificateFiles | None = None) -> None:
         self._directory = directory
         self._owner = owner
+        self._identity = identity
         self._building = asyncio.Lock()  # one at a time: a build takes all the machine can give
 
     async def ensure_fetched(self, image: str, source: str, sha256: str, job: str, progress: Progress) -> ImageFacts:
@@ -56,6 +59,20 @@ class HostImages:
             check(not wanted or digest == wanted, _wrong_sum(source, wanted, digest))
             _check_usable(part, source)
         return await in_thread(self._finish, image, job, part, digest)
+
+    async def ensure_brought(
+        self, image: str, facts: ImageFacts, address: str, origin: str, job: str, progress: Progress
+    ) -> None:
+        if found := self._finished(image):
+            check(found.sha256 == facts.sha256, _wrong_sum(f"image {image}", facts.sha256, found.sha256))
+            return
+        files = require(self._identity, Refused("this machine is no node of several", f"image {image}"))
+        await in_thread(self._claim, image, job)
+        part = self._part(image)
+        async with self._clean_unless_cut(image):
+            digest = await _brought(f"https://{address}/images/{image}", part, progress, files, agent_name(origin))
+            check(digest == facts.sha256, _wrong_sum(f"image {image} at {address}", facts.sha256, digest))
+        await in_thread(self._finish, image, job, part, digest)
 
     async def ensure_built(self, image: str, recipe: Recipe, job: str, progress: Progress) -> ImageFacts:
         if facts := self._finished(image):
@@ -213,6 +230,13 @@ def _sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+async def _brought(url: str, part: Path, progress: Progress, files: CertificateFiles, name: str) -> str:
+    """As `download`, from the agent of another node, which must prove to have that name."""
+    from covey.host.image.download import download
+
+    return await download(url, part, progress, caller_context(files), name)
 
 
 async def _downloaded(url: str, part: Path, progress: Progress) -> str:

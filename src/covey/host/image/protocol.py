@@ -18,6 +18,14 @@ class Images(Protocol):
         qcow2, a qcow2 with a backing file), NoSpace, Unavailable (the server does not answer)."""
         ...
 
+    async def ensure_brought(
+        self, image: str, facts: ImageFacts, address: str, origin: str, job: str, progress: Progress
+    ) -> None:
+        """The image's file is here, copied from the node with the id `origin` whose agent listens at `address`, and is what `facts` say;
+        one that was cut short goes on where it stopped. Raises NotFound when it is not there, NoSpace, Unavailable, BadInput when another
+        one came."""
+        ...
+
     async def ensure_built(self, image: str, recipe: Recipe, job: str, progress: Progress) -> ImageFacts:
         """The image is built, sealed (no machine-id, no host keys) and read-only. Raises StepFailed with the builder's
         last lines, NoSpace, Unavailable when the builder is not installed."""

@@ -77,13 +77,7 @@ class JoinNode(Request, kind="node.join"):
     def check(self) -> None:
         check_uuid(self.id, "id")
         check_name(self.name, "name")
-        host, port = parse_address(self.address)
-        check(port, BadInput("the port must be one that others can reach", "address", "such as 10.0.0.2:7444"))
-        try:
-            where = ipaddress.ip_address(host)
-        except ValueError:
-            raise BadInput(f"{host[:80]!r} is no IP address", "address", "such as 10.0.0.2:7444") from None
-        check(not where.is_unspecified, BadInput("others cannot reach that", "address", "name one of the machine's addresses"))
+        _check_reachable(self.address)
         if self.invitation:
             check_name(self.invitation, "invitation")
 
@@ -119,3 +113,30 @@ class EquipNode(Request, kind="node.equip"):
     @property
     def title(self) -> str:
         return f"node equip {self.node}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReaddressNode(Request, kind="node.readdress"):
+    """Write down where a node's agent listens. Covey asks for it itself."""
+
+    node: str
+    address: str
+
+    def check(self) -> None:
+        check_name(self.node, "node")
+        _check_reachable(self.address)
+
+    @property
+    def title(self) -> str:
+        return f"node {self.node} listens at {self.address}"
+
+
+def _check_reachable(address: str) -> None:
+    """Raises BadInput for what other machines cannot connect to."""
+    host, port = parse_address(address)
+    check(port, BadInput("the port must be one that others can reach", "address", "such as 10.0.0.2:7444"))
+    try:
+        where = ipaddress.ip_address(host)
+    except ValueError:
+        raise BadInput(f"{host[:80]!r} is no IP address", "address", "such as 10.0.0.2:7444") from None
+    check(not where.is_unspecified, BadInput("others cannot reach that", "address", "name one of the machine's addresses"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from covey.model.image import Recipe
+from covey.model.image import ImageFacts, Recipe
 from covey.model.step import FORWARD, UNDOABLE, Step
 
 
@@ -40,6 +40,26 @@ class EnsureImageBuilt(Step, kind="image-built@1", role=UNDOABLE):
     @property
     def title(self) -> str:
         return f"image built from {self.recipe.suite}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureImageBrought(Step, kind="image-brought@1", role=UNDOABLE):
+    """The image's file, which has these `facts`, is on the node: copied from the node `origin` (id), whose agent listens at `address`.
+    Taken back, it stays: the next one who needs it finds it."""
+
+    image: str
+    facts: ImageFacts
+    origin: str
+    origin_name: str
+    address: str
+
+    @property
+    def object(self) -> str:
+        return f"image/{self.image}"
+
+    @property
+    def title(self) -> str:
+        return f"image brought from {self.origin_name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

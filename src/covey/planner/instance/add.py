@@ -21,6 +21,7 @@ from covey.model.steps.instance import EnsureRunning
 from covey.model.view import ClusterView
 from covey.placement.choose import Room, choose_node
 from covey.planner.address import choose_address
+from covey.planner.bringing import bringing
 from covey.planner.drawing import draw_mac, draw_uuid
 from covey.planner.filters import nic_settings, resolve_firewalls
 from covey.planner.instance.parts import (
@@ -92,9 +93,8 @@ def add(view: ClusterView, request: AddInstance) -> Plan:
     check_platform(view, node, instance)
     if request.start:
         instance = started(view, instance, "")
-    steps: list[Step] = [
-        EnsureVolume(node=node.id, volume=disk.volume, image=disk.image.id if disk.image else "") for disk in disks
-    ]
+    steps: list[Step] = [*bringing(view, node.id, (iso, *(disk.image for disk in disks)))]
+    steps += [EnsureVolume(node=node.id, volume=disk.volume, image=disk.image.id if disk.image else "") for disk in disks]
     steps += presence(view, instance, is_new=True)
     if request.start:
         steps.append(EnsureRunning(node=node.id, instance=instance.id, generation=instance.generation))

@@ -16,6 +16,7 @@ from covey.model.requests.instance import (
 from covey.model.steps.instance import EnsureDefined
 from covey.model.view import ClusterView
 from covey.placement.choose import check_memory
+from covey.planner.bringing import bringing
 from covey.planner.instance.parts import (
     as_it_runs,
     await_ready,
@@ -82,7 +83,12 @@ def _start_from_iso(view: ClusterView, instance: Instance, request: StartInstanc
         check_memory(view, view.node_by_id(instance.node), instance.memory, instance)
     after, run = running(view, instance, "")
     once = replace(after, iso=iso.id, boot=())
-    steps = (*presence(view, once), run, EnsureDefined(node=after.node, domain=domain_of(view, after)))
+    steps = (
+        *bringing(view, after.node, (iso,)),
+        *presence(view, once),
+        run,
+        EnsureDefined(node=after.node, domain=domain_of(view, after)),
+    )
     return Plan(
         f"start {instance} from {iso}, this once",
         steps,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+from covey.model.image import Image
 from covey.model.instance import Instance
 from covey.model.plan import Plan, change, nothing, put
 from covey.model.requests.instance import ModifyInstance
@@ -12,6 +13,7 @@ from covey.model.step import Step
 from covey.model.steps.instance import EnsureRedefined
 from covey.model.view import ClusterView
 from covey.placement.choose import check_memory
+from covey.planner.bringing import bringing
 from covey.planner.filters import filtering, resolve_firewalls
 from covey.planner.instance.parts import (
     check_maximum,
@@ -48,12 +50,14 @@ def modify(view: ClusterView, request: ModifyInstance) -> Plan:
     check_platform(view, view.node_by_id(instance.node), after)
     if instance.desired == "running" and after.memory > instance.memory:
         check_memory(view, view.node_by_id(instance.node), after.memory - instance.memory, instance)
+    iso: Image | None = view.find("image", after.iso) if after.iso != instance.iso else None
+    first = (*bringing(view, instance.node, (iso,)), *filtered)
     redefined = EnsureRedefined(node=instance.node, domain=domain_of(view, after), before=domain_of(view, instance))
     if request.restart and waits:
-        return _restarting(view, instance, after, (*filtered, redefined), changed)
+        return _restarting(view, instance, after, (*first, redefined), changed)
     return Plan(
         f"change {_named(changed)} of {instance}" + _when(waits),
-        (*filtered, redefined),
+        (*first, redefined),
         uses_of_both(instance, after),
         reasons=_reasons(view, after),
         warnings=(*_warnings(instance, after, waits), *(cpu_warnings(view, after) if "cpus" in changed else ())),

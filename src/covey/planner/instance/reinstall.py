@@ -16,6 +16,7 @@ from covey.model.steps.disk import EnsureVolume, EnsureVolumeAbsent, EnsureVolum
 from covey.model.steps.instance import EnsureRedefined, EnsureSeed, EnsureStopped
 from covey.model.view import ClusterView
 from covey.placement.choose import Room, check_room
+from covey.planner.bringing import bringing
 from covey.planner.drawing import draw_uuid
 from covey.planner.instance.add import new_volume, written_at_once
 from covey.planner.instance.parts import (
@@ -98,7 +99,9 @@ def _with_the_old(view: ClusterView, request: ReinstallInstance, instance: Insta
 def _steps(view: ClusterView, before: Instance, after: Instance, disk: Disk, runs: bool) -> tuple[Step, ...]:
     """Until the old disk can go."""
     seed = (EnsureSeed(node=after.node, seed=seed_of(view, after), secret=after.secret),) if after.seeded else ()
+    image: Image | None = view.find("image", disk.image)
     steps: tuple[Step, ...] = (
+        *bringing(view, after.node, (image,)),
         EnsureVolume(node=after.node, volume=disk.volume, image=disk.image),
         *seed,
         EnsureRedefined(node=after.node, domain=domain_of(view, after), before=domain_of(view, before)),
