@@ -99,6 +99,14 @@ def test_guests_have_the_time_to_shut_down_that_they_are_given() -> None:
     assert allowed >= PATIENCE_S + 30
 
 
+def test_guests_are_asked_to_shut_down_once_nothing_is_left_that_would_start_them_again() -> None:
+    """Units end in the reverse of the order in which they begin."""
+    unit = (ROOT / "packaging/systemd/covey-guests.service").read_text()
+    before, after = (re.findall(rf"^{key}=(.*)$", unit, re.MULTILINE)[0].split() for key in ("Before", "After"))
+    assert {"covey-agent.service", "covey-controller.service"} <= set(before)
+    assert "covey-libvirtd.service" in after, "it is needed for asking"
+
+
 def test_every_service_belongs_to_a_package() -> None:
     assert {path.stem for path in ALL_UNITS} == set(WHOLE.units)
     assert set(NODE.units) < set(WHOLE.units)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from covey.base.run import Completed
-from covey.lab.image import MachineRecipe, ensure_image
+from covey.lab.image import MachineImage, MachineRecipe, ensure_image
 from covey.lab.machine import Machine
 from tests.kit.bootsector import GREETING, ticking, write_image
 from tests.kit.covey_up import ROOT, SCRATCH
@@ -25,9 +25,9 @@ from tests.kit.eventually import eventually
 BUILD_WITHIN_S = 600
 INSTALL_WITHIN_S = 900.0
 COMMAND_WITHIN_S = 300.0
+BEAT_WITHIN_S = 300.0  # a guest is emulated within an emulated machine
 UNITS = ("covey-libvirtd", "covey-agent", "covey-controller")
 PURGE = ("apt-get", "purge", "--yes", "covey")
-UEFI_GREETING = "UEFI-OK"
 DOOR = "127.0.0.1:7443"
 TOKEN, AUTHORITY = "/run/look.token", "/run/covey-ca.pem"
 # As a Prometheus comes: over TLS, with a token.
@@ -83,15 +83,18 @@ class Installed:
     async def instance(self, name: str) -> dict[str, Any]:
         return dict(json.loads(await self.covey("instance", "info", name, "--json")))
 
-    async def property(self, unit: str, name: str) -> str:
-        return (await self.sh("systemctl", "show", "--value", "--property", name, unit)).strip()
+    async def units(self, *names: str) -> dict[str, dict[str, str]]:
+        """What systemd says of each unit, property by property."""
+        told = (
+            await self.sh("systemctl", "show", "--property", "ActiveState,MainPID,UnitFileState,WatchdogUSec", *names)
+        ).strip()
+        blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in told.split("\n\n")]
+        return dict(zip(names, blocks, strict=True))
 
-    async def main_pid(self, unit: str) -> int:
-        return int(await self.property(unit, "MainPID"))
-
-    async def is_active(self, unit: str) -> bool:
-        done = await self.machine.run("systemctl", "is-active", unit)
-        return done.text.strip() == "active"
+    async def services(self) -> dict[str, int]:
+        """The processes of Covey's services by the name of their unit; those that run, and have said that they are ready."""
+        units = await self.units(*UNITS)
+        return {name: int(unit["MainPID"]) for name, unit in units.items() if unit["ActiveState"] == "active"}
 
     async def qemus(self) -> dict[str, int]:
         """The pids of the machine's QEMUs by the UUID of their instance, as /proc has them."""
@@ -116,29 +119,26 @@ class Installed:
         async def counted() -> bool:
             return (await self.beats(identity))[-1:] > before[-1:]
 
-        await eventually(counted, within=60)
+        await eventually(counted, within=BEAT_WITHIN_S)
         numbers = await self.beats(identity)
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
-def write_uefi_disk(path: Path) -> Path:
-    """A disk that only a UEFI firmware can boot: OVMF's shell runs what is on it, and says the greeting."""
-    tree = path.with_suffix(".tree")
-    tree.mkdir()
-    (tree / "startup.nsh").write_bytes(b"echo " + UEFI_GREETING.encode() + b"\r\n")
-    subprocess.run(["qemu-img", "convert", "-O", "raw", f"fat:floppy:{tree}", str(path)], check=True, timeout=30)
-    return path
+async def debian_with(packages: tuple[str, ...]) -> MachineImage:
+    """The image of a Debian that has these packages, made unless it is kept from an earlier run."""
+    return await ensure_image(MachineRecipe(packages=packages))
 
 
 @asynccontextmanager
 async def a_debian(handed_in: Sequence[Path], packages: tuple[str, ...]) -> AsyncIterator[Installed]:
-    """A Debian machine that has booted, with `packages` of Debian's, disks of guests and `handed_in` in /root. KEEP=1 leaves its disk."""
-    image = await ensure_image(MachineRecipe(packages=packages))
+    """A Debian machine that has booted, with `packages` of Debian's, the disk of a guest and `handed_in` in /root. KEEP=1 leaves its
+    disk."""
+    image = await debian_with(packages)
     directory = Path(tempfile.mkdtemp(prefix=f"cvs{os.getpid()}-", dir=SCRATCH))
     machine = Machine(image, directory)
-    guests = (write_image(directory / "tick.raw", ticking(obeys=True)), write_uefi_disk(directory / "uefi.raw"))
+    guest = write_image(directory / "tick.raw", ticking(obeys=True))
     try:
-        await machine.start([*guests, *handed_in])
+        await machine.start([guest, *handed_in])
         yield Installed(machine)
     finally:
         await asyncio.shield(machine.end())

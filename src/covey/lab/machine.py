@@ -55,7 +55,7 @@ class Machine:
         await in_thread(_pack, self.directory / "hand.tar", list(handed_in))
         disk = self.directory / "root.qcow2"
         if not disk.exists():
-            backing = ("-F", "qcow2", "-b", str(self.image.disk))
+            backing = ("-F", "raw", "-b", str(self.image.disk))
             await run(("qemu-img", "create", "-q", "-f", "qcow2", *backing, str(disk)), timeout_s=30, object=disk)
         with (self.directory / "qemu.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
