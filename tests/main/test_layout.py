@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from covey.base.errors import Refused
-from covey.main.layout import Layout, prepare
+from covey.main.layout import Layout, node_id, prepare
 
 
 def test_a_state_directory_is_closed_to_others(tmp_path: Path) -> None:
@@ -24,3 +25,12 @@ def test_a_directory_in_which_others_may_put_links_is_no_state_directory(tmp_pat
         prepare(Layout(tmp_path))
     assert "chmod" in refused.value.hint
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_who_ask_at_once_who_this_machine_is_are_told_the_same(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "state")
+    prepare(layout)
+    with ThreadPoolExecutor(16) as askers:
+        told = set(askers.map(lambda _: node_id(layout), range(64)))
+    assert told == {node_id(layout)}
+    assert [path.name for path in layout.agent.iterdir()] == ["node-id"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from covey.base.config import JobSettings, LogSettings, MetricSettings, parse_address, read_settings
 from covey.base.errors import Refused, check
-from covey.base.files import write_durably
+from covey.base.files import remove_durably, write_durably
 
 CANNOT = 2  # exit status of a program that says that it cannot
 
@@ -173,8 +173,13 @@ def alone(state: Path, *, among_services: bool = False) -> Iterator[None]:
 
 
 def node_id(layout: Layout) -> str:
-    """This machine's identity, drawn once."""
+    """This machine's identity, drawn once: by whoever asks first, for agent and controller begin side by side."""
     path = layout.agent / "node-id"
     if not path.exists():
-        write_durably(path, str(uuid.uuid4()).encode())
+        identity = str(uuid.uuid4())
+        drawn = path.with_name(f".{identity}")
+        write_durably(drawn, identity.encode())
+        with contextlib.suppress(FileExistsError):  # another was faster: that one's counts
+            path.hardlink_to(drawn)
+        remove_durably(drawn)
     return path.read_text().strip()
