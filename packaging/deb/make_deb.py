@@ -30,7 +30,6 @@ COMPLETION = {
     "zsh": "usr/share/zsh/vendor-completions/_covey",
     "fish": "usr/share/fish/vendor_completions.d/covey.fish",
 }
-NOT_INSTALLED = ("lab",)  # parts of src/covey for developers
 LIMIT_S = 900
 
 
@@ -57,9 +56,16 @@ def packages() -> tuple[Package, Package]:
         "Controller, agent and command line. One of these leads a cluster; a single machine needs nothing else.",
         "covey-node",
         ("covey-libvirtd", "covey-guests", "covey-agent", "covey-controller"),
-        NOT_INSTALLED,
+        (),
         frozenset(project),
-        ("covey.main.agent", "covey.main.controller", "covey.main.guests", "covey.main.libvirtd", "covey.cli.main"),
+        (
+            "covey.main.agent",
+            "covey.main.controller",
+            "covey.main.guests",
+            "covey.main.libvirtd",
+            "covey.cli.main",
+            "covey.lab.lab",
+        ),
     )
     node = Package(
         "covey-node",
@@ -67,7 +73,7 @@ def packages() -> tuple[Package, Package]:
         "Agent and command line, for a machine that carries virtual servers and leaves the leading to others.",
         "covey",
         ("covey-libvirtd", "covey-guests", "covey-agent"),
-        (*NOT_INSTALLED, "api", "service", "controller", "engine", "planner", "placement", "store"),
+        ("lab", "api", "service", "controller", "engine", "planner", "placement", "store"),
         frozenset(project - {"fastapi", "grpcio"} | {"starlette"}),
         ("covey.main.agent", "covey.main.guests", "covey.main.libvirtd", "covey.cli.main"),
     )
@@ -110,7 +116,7 @@ def lay_environment(package: Package, version: str, root: Path) -> None:
     (home / "bin/python").symlink_to(PYTHON)
     (home / "pyvenv.cfg").write_text(f"home = {Path(PYTHON).parent}\ninclude-system-site-packages = false\nversion = 3.11\n")
     shutil.copytree(locked(package.requires), site)
-    ignored = shutil.ignore_patterns("__pycache__", *NOT_INSTALLED)
+    ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "src/covey", site / "covey", ignore=ignored)
     for part in package.parts_left_out:
         shutil.rmtree(site / "covey" / part, ignore_errors=True)

@@ -19,6 +19,7 @@ VERBS = {"list", "info", "add", "modify", "remove"} | {
     "check-config",
     "restore", "export", "bundle", "revert", "clone",
     "flatten", "import",
+    "up", "down", "status", "shell", "cut", "heal", "kill", "pause", "resume", "power",
     "exec", "screenshot", "set-password", "set-ssh-keys",
 }  # fmt: skip
 ONE_AT_A_TIME = {

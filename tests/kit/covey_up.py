@@ -156,24 +156,7 @@ class CoveyUp:
         self, line: str, *more: str, stdin: bytes | None = None, within: float = COMMAND_LIMIT_S, **environment: str
     ) -> Answer:
         """Run a command to its end. `line` is split as a shell would; `more` are further words, taken as they are."""
-        words = [*shlex.split(line), *more]
-        process = await asyncio.create_subprocess_exec(
-            COVEY,
-            *words,
-            stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "COVEY_STATE": str(self.state), **environment},
-        )
-        try:
-            async with asyncio.timeout(within):
-                out, err = await process.communicate(stdin)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            raise AssertionError(f"no end within {within:g} s: covey {shlex.join(words)}") from None
-        assert process.returncode is not None
-        return Answer(shlex.join(words), process.returncode, out.decode(), err.decode())
+        return await ask_covey([*shlex.split(line), *more], {"COVEY_STATE": str(self.state), **environment}, stdin, within)
 
     async def do(self, line: str, *more: str, stdin: bytes | None = None, within: float = COMMAND_LIMIT_S) -> str:
         """Run a command that must succeed; what it said."""
@@ -326,6 +309,29 @@ async def a_covey(hosts: str = "real", *options: str, initialised: bool = True) 
             print(f"KEEP: left as it is: COVEY_STATE={covey.state} {COVEY}, log {covey.log}, namespace {covey.netns}")
         else:
             await covey.close()
+
+
+async def ask_covey(
+    words: list[str], environment: dict[str, str], stdin: bytes | None = None, within: float = COMMAND_LIMIT_S
+) -> Answer:
+    """Run a command of Covey's to its end."""
+    process = await asyncio.create_subprocess_exec(
+        COVEY,
+        *words,
+        stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
+    try:
+        async with asyncio.timeout(within):
+            out, err = await process.communicate(stdin)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise AssertionError(f"no end within {within:g} s: covey {shlex.join(words)}") from None
+    assert process.returncode is not None
+    return Answer(shlex.join(words), process.returncode, out.decode(), err.decode())
 
 
 def command_lines() -> list[tuple[int, list[bytes]]]:

@@ -28,6 +28,7 @@ NOUNS = {
     "image": "Golden images, from which instances are made.",
     "instance": "Virtual servers.",
     "job": "Changes under way, and what became of them.",
+    "lab": "Whole clusters on this machine alone, to try and to break.",
     "local": "This machine alone, without its controller.",
     "network": "Networks that instances are on.",
     "nic": "NICs of instances.",
