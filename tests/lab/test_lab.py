@@ -21,16 +21,21 @@ LAB = Lab("trial", Path("/srv"), 3)
 
 # --- the plan ----------------------------------------------------------------------------------------------------------------------
 def test_a_new_lab_gets_a_switch_all_nodes_and_one_cluster() -> None:
-    steps = plan_up(LAB, frozenset(), has_switch=False, cluster="")
+    steps = plan_up(LAB, set(), has_switch=False, has_cluster=False, members=set())
     assert [(step.kind, step.node) for step in steps] == [
-        ("switch", ""), ("power", "n1"), ("power", "n2"), ("power", "n3"), ("init", "n1"),
+        ("switch", ""), ("power", "n1"), ("power", "n2"), ("power", "n3"), ("init", "n1"), ("join", "n2"), ("join", "n3"),
     ]  # fmt: skip
 
 
 def test_only_what_is_lacking_is_made() -> None:
-    assert plan_up(LAB, frozenset({"n1", "n2", "n3"}), has_switch=True, cluster="trial") == ()
-    steps = plan_up(LAB, frozenset({"n1", "n3"}), has_switch=True, cluster="trial")
-    assert [step.node for step in steps] == ["n2"]
+    assert plan_up(LAB, {"n1", "n2", "n3"}, has_switch=True, has_cluster=True, members={"n2", "n3"}) == ()
+    steps = plan_up(LAB, {"n1", "n3"}, has_switch=True, has_cluster=True, members={"n3"})
+    assert [(step.kind, step.node) for step in steps] == [("power", "n2"), ("join", "n2")]
+
+
+def test_a_lab_of_one_node_joins_nothing() -> None:
+    steps = plan_up(Lab("trial", Path("/srv"), 1), set(), has_switch=True, has_cluster=False, members=set())
+    assert [step.kind for step in steps] == ["power", "init"]
 
 
 # --- the record --------------------------------------------------------------------------------------------------------------------

@@ -7,11 +7,14 @@ import json
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.kit.a_lab import NAME, UP_LIMIT_S, ALab, a_lab, links_here
 from tests.kit.bootsector import ticking, write_image
 from tests.kit.covey_up import COVEY, FAILED
 from tests.kit.eventually import eventually
 
+pytestmark = pytest.mark.timeout(600)
 OWN_LINKS = {"n1", "n2", "n1-repl", "n2-repl", "network", "replication", "br0"}
 
 
@@ -19,7 +22,7 @@ async def test_nodes_hear_each_other_are_cut_off_lose_power_come_back_and_leave_
     async with a_lab() as lab:
         links = links_here() & OWN_LINKS
         said = await lab.do("up --nodes 2 --accelerator tcg", within=UP_LIMIT_S)
-        assert "n1 runs" in said and "n2 runs" in said
+        assert "n1 runs" in said and "n2 joins the cluster" in said
         await its_nodes_are_machines(lab)
         await a_guest_runs_on_the_first(lab)
         await cables_are_cut_and_healed(lab)
@@ -50,16 +53,22 @@ async def test_what_a_killed_up_has_left_is_made_whole_or_removed() -> None:
 
 
 async def its_nodes_are_machines(lab: ALab) -> None:
-    """Each has its own name, Covey and libvirtd; the first a cluster."""
+    """Each has its own name, Covey and libvirtd; together they are a cluster."""
     nodes = await lab.look()
     for node in nodes.values():
         assert node["power"] == "on"
         assert {"init", "up", "agent", "controller", "libvirtd"} <= {process["name"] for process in node["processes"]}
-    assert nodes["n1"]["covey"]["cluster"] == NAME
+    assert nodes["n1"]["covey"].startswith(f"{NAME}: ") and f"of cluster {NAME}" in nodes["n2"]["covey"]
+    await eventually(lambda: sees(lab, "n2"), within=60.0)
     assert (await lab.on("n2", "hostname")).strip() == "n2"
     boots = {(await lab.on(name, "cat /proc/sys/kernel/random/boot_id")).strip() for name in nodes}
     assert len(boots) == 2 and Path("/proc/sys/kernel/random/boot_id").read_text().strip() not in boots
     assert await lab.hears("n1", "n2") and await lab.hears("n2", "n1.replication")
+
+
+async def sees(lab: ALab, node: str) -> bool:
+    """Whether the first node has another's agent at the other end of the line."""
+    return bool((await lab.look())[node]["seen"] == "ready")
 
 
 async def a_guest_runs_on_the_first(lab: ALab) -> None:
@@ -122,6 +131,7 @@ async def power_goes_and_comes_back(lab: ALab) -> None:
     assert refused.status == FAILED and "lab power n1 on" in refused.err
     await lab.do("power n1 on", within=UP_LIMIT_S)
     await lab.will_hear("n2", "n1")
+    await eventually(lambda: sees(lab, "n2"), within=60.0)
     assert not await lab.hears("n2", "n1.replication"), "who pulled that cable has not put it in"
 
     async def is_back() -> bool:

@@ -50,6 +50,7 @@ class Place:
 
         check_place(self.name, self.parent)
         check_machine()
+        os.umask(0o022)  # as a machine begins, and as a node shall: QEMU's user must get through what is made
 
     def alone(self) -> AbstractContextManager[None]:
         from covey.lab.record import alone
@@ -114,7 +115,7 @@ def command() -> None:
 def up(place: Place, nodes: int | None, accelerator: str | None, dry_run: bool) -> int:
     """Make a lab, or whatever it lacks.
 
-    All its nodes run then, and the first has a cluster. What is cut stays cut."""
+    All its nodes run then and are of one cluster, which the first has made. What is cut stays cut."""
     place.check()
     if dry_run:
         return _show_plan(_wanted(place, nodes, accelerator))
@@ -206,7 +207,7 @@ def status(place: Place, as_json: bool) -> int:
     say(f"{lab}: {plural(lab.count, 'node')} below {lab.directory}")
     for node in nodes:
         facts = [(name.capitalize(), _link(link)) for name, link in node["networks"].items()]
-        paragraph(f"{node['name']}  {node['power']}", [*facts, ("Processes", _processes(node)), ("Covey", _covey(node["covey"]))])
+        paragraph(f"{node['name']}  {node['power']}", [*facts, ("Processes", _processes(node)), ("Covey", _covey(node))])
     return 0
 
 
@@ -223,14 +224,9 @@ def _processes(node: dict[str, Any]) -> str:
     return ", ".join(f"{each['name']} {each['pid']}{mark[each['stopped']]}" for each in shown)
 
 
-def _covey(told: dict[str, Any]) -> str:
-    return (
-        f"no answer: {told['error']}"
-        if "error" in told
-        else f"{told['cluster'] or 'no cluster'}: {told['summary']}"
-        if told
-        else ""
-    )
+def _covey(node: dict[str, Any]) -> str:
+    """node n2 of cluster trial; n1 sees it: ready"""
+    return "; ".join(part for part in (node["covey"], f"seen by n1: {node['seen']}" if node["seen"] else "") if part)
 
 
 @command.command(

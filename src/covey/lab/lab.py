@@ -11,26 +11,30 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from covey.base.errors import CoveyError, NotFound, Refused, Unavailable, check
+from covey.base.errors import NotFound, Refused, Unavailable, check
 from covey.base.run import run
-from covey.client.connection import Connection
-from covey.client.door import LocalDoor
 from covey.lab import wiring
+from covey.lab.cluster import (
+    ensure_cluster,
+    ensure_joined,
+    has_cluster,
+    membership_of,
+    what_covey_says,
+    what_the_cluster_sees,
+)
 from covey.lab.layout import NETWORK, SEGMENTS, Cut, Lab, LabNode, Segment
-from covey.lab.node import COVEY, await_covey, power_off, power_on, running
+from covey.lab.node import await_covey, power_off, power_on, running
 from covey.lab.processes import Process, end, find_init, pause, processes, resume, send, starters
 from covey.lab.record import save_lab
 
 TOOLS = ("ip", "unshare", "nsenter", "nft", "mount", "/usr/sbin/libvirtd")
 PACKAGES = "install iproute2 util-linux mount nftables libvirt-daemon-system"
-INIT_LIMIT_S = 180.0
-LOOK_LIMIT_S = 5.0
-ANSWER_LIMIT_S = 60.0
 Tell = Callable[[str], None]
 
 
@@ -38,7 +42,7 @@ Tell = Callable[[str], None]
 class Step:
     """One part of making a lab: what is done, for which node ("" for none), and how it is said."""
 
-    kind: str  # switch | power | init
+    kind: str  # switch | power | init | join
     node: str
     says: str
 
@@ -51,8 +55,8 @@ def check_machine() -> None:
 
 
 # --- making and removing -----------------------------------------------------------------------------------------------------------
-def plan_up(lab: Lab, on: frozenset[str], has_switch: bool, cluster: str) -> tuple[Step, ...]:
-    """What is to be done for all nodes to run with a cluster on the first, when those of `on` run already."""
+def plan_up(lab: Lab, on: AbstractSet[str], has_switch: bool, has_cluster: bool, members: AbstractSet[str]) -> tuple[Step, ...]:
+    """What is to be done for all nodes to run and to be of one cluster, when those of `on` run already, and `members` have joined it."""
     subnets = ", ".join(f"{segment.name} {segment.subnet}" for segment in SEGMENTS)
     switch = () if has_switch else (Step("switch", "", f"a switch with two networks: {subnets}"),)
     power = tuple(
@@ -60,53 +64,55 @@ def plan_up(lab: Lab, on: frozenset[str], has_switch: bool, cluster: str) -> tup
         for node in lab.nodes
         if node.name not in on
     )
-    first = lab.nodes[0].name
-    made = () if cluster else (Step("init", first, f"a cluster {lab.name} on {first}"),)
-    return (*switch, *power, *made)
+    first, *others = (node.name for node in lab.nodes)
+    made = () if has_cluster else (Step("init", first, f"a cluster {lab.name} on {first}"),)
+    joins = tuple(Step("join", name, f"{name} joins the cluster") for name in others if name not in members)
+    return (*switch, *power, *made, *joins)
 
 
 async def what_up_does(lab: Lab) -> tuple[Step, ...]:
     """The plan for what there is now."""
-    on = frozenset(node.name for node in lab.nodes if find_init(node))
-    first = lab.nodes[0]
-    cluster = str((await ask_status(first)).get("cluster") or "") if first.name in on else ""
+    on = {node.name for node in lab.nodes if find_init(node)}
+    members = {node.name for node in lab.nodes if membership_of(node)}
     bridges = await wiring.links(lab.switch)
-    return plan_up(lab, on, all(segment.name in bridges for segment in SEGMENTS), cluster)
+    is_made = bool(members) or await has_cluster(lab.nodes[0])
+    return plan_up(lab, on, all(segment.name in bridges for segment in SEGMENTS), is_made, members)
 
 
 async def up(lab: Lab, tell: Tell) -> None:
-    """The lab is there and all of its nodes answer. `tell` hears of each step that is done. Raises StepFailed."""
+    """The lab is there, and all of its nodes answer and are of one cluster. `tell` hears of each step that is done. Raises StepFailed, and
+    what a Covey refuses."""
     save_lab(lab)
-    steps = await what_up_does(lab)
+    says = {(step.kind, step.node): step.says for step in await what_up_does(lab)}
+    whole = {(step.kind, step.node): step.says for step in plan_up(lab, set(), False, False, set())}
+    first, *others = lab.nodes
     await wiring.ensure_switch(lab)
-    _tell_all(steps, "switch", tell)
+    _tell(says, "switch", "", tell)
     for node in lab.nodes:
         await power_on(lab, node)
     async with asyncio.TaskGroup() as group:
         for node in lab.nodes:
-            group.create_task(_await(node, steps, tell))
-    told = await ask_status(lab.nodes[0], ANSWER_LIMIT_S)
-    check("error" not in told, Unavailable(f"its Covey does not answer: {told.get('error')}", lab.nodes[0], "covey lab status"))
-    if not told["cluster"]:
-        await _make_cluster(lab)
-        _tell_all(steps, "init", tell)
+            group.create_task(_await(node, says, tell))
+    if await ensure_cluster(lab):
+        _tell(whole, "init", first.name, tell)
+    async with asyncio.TaskGroup() as group:
+        for node in others:
+            group.create_task(_join(lab, node, whole, tell))
 
 
-async def _await(node: LabNode, steps: tuple[Step, ...], tell: Tell) -> None:
+async def _join(lab: Lab, node: LabNode, says: dict[tuple[str, str], str], tell: Tell) -> None:
+    if await ensure_joined(lab, node):
+        _tell(says, "join", node.name, tell)
+
+
+async def _await(node: LabNode, says: dict[tuple[str, str], str], tell: Tell) -> None:
     await await_covey(node)
-    _tell_all(tuple(step for step in steps if step.node == node.name), "power", tell)
+    _tell(says, "power", node.name, tell)
 
 
-def _tell_all(steps: tuple[Step, ...], kind: str, tell: Tell) -> None:
-    for step in steps:
-        if step.kind == kind:
-            tell(step.says)
-
-
-async def _make_cluster(lab: Lab) -> None:
-    first = lab.nodes[0]
-    options = ("--node-name", first.name, "--accelerator", lab.accelerator, "--quiet")
-    await run((*COVEY, "--state", str(first.state), "cluster", "init", lab.name, *options), timeout_s=INIT_LIMIT_S, object=first)
+def _tell(says: dict[tuple[str, str], str], kind: str, node: str, tell: Tell) -> None:
+    if (kind, node) in says:
+        tell(says[kind, node])
 
 
 def what_down_does(lab: Lab) -> list[str]:
@@ -192,29 +198,14 @@ async def power(lab: Lab, node: LabNode, on: bool) -> None:
 
 
 # --- looking -----------------------------------------------------------------------------------------------------------------------
-async def ask_status(node: LabNode, within: float = LOOK_LIMIT_S) -> dict[str, Any]:
-    """What `covey status` would say there; an `error` when nobody answers."""
-    try:
-        return dict(await asyncio.to_thread(_status, node, within))
-    except CoveyError as error:
-        return {"error": error.what}
-
-
-def _status(node: LabNode, within: float) -> dict[str, Any]:
-    connection = Connection(LocalDoor(str(node.state)))
-    try:
-        return dict(connection.request("GET", "/v1/status", timeout_s=within).json())
-    finally:
-        connection.close()
-
-
 async def look(lab: Lab) -> list[dict[str, Any]]:
     """All nodes as they are now."""
     ports = await wiring.links(lab.switch)
-    return list(await asyncio.gather(*(_look_at(lab, node, ports) for node in lab.nodes)))
+    seen = await what_the_cluster_sees(lab) if find_init(lab.nodes[0]) else {}
+    return list(await asyncio.gather(*(_look_at(lab, node, ports, seen) for node in lab.nodes)))
 
 
-async def _look_at(lab: Lab, node: LabNode, ports: dict[str, str]) -> dict[str, Any]:
+async def _look_at(lab: Lab, node: LabNode, ports: dict[str, str], seen: dict[str, str]) -> dict[str, Any]:
     first = find_init(node)
     found = processes(first) if first else []
     power = "off" if not first else "paused" if all(process.is_stopped for process in found) else "on"
@@ -224,7 +215,8 @@ async def _look_at(lab: Lab, node: LabNode, ports: dict[str, str]) -> dict[str, 
         "state": str(node.state),
         "networks": {segment.name: _link(lab, node, segment, ports) for segment in SEGMENTS},
         "processes": [{"name": process.name, "pid": process.pid, "stopped": process.is_stopped} for process in found],
-        "covey": await ask_status(node) if power == "on" else {},
+        "covey": await what_covey_says(node) if power == "on" else "",
+        "seen": seen.get(node.name, ""),
     }
 
 

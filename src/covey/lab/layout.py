@@ -89,10 +89,6 @@ class LabNode:
         """What its init, agent and controller have said."""
         return self.directory / "log"
 
-    @property
-    def socket(self) -> Path:
-        return self.state / "covey.sock"
-
     def port(self, segment: Segment) -> str:
         """Its link's other end, in the switch."""
         return f"{self.name}{segment.suffix}"

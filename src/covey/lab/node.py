@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import socket
 import sys
 import uuid
 from pathlib import Path
 
+from covey.agent.membership import read_membership
 from covey.base.errors import Refused, StepFailed, require
 from covey.base.files import write_durably
-from covey.base.run import pasteable
 from covey.lab import init
 from covey.lab.layout import Lab, LabNode, hosts_file, settings_file
 from covey.lab.processes import INIT, Process, end, find_init, starters
 from covey.lab.wiring import NAMESPACES, ensure_no_namespace, ensure_plugged
+from covey.main.layout import Layout
 
 START_LIMIT_S = 60.0
 ANSWER_LIMIT_S = 180.0  # forty nodes begin at once, on two processors
@@ -61,10 +61,17 @@ async def await_covey(node: LabNode) -> None:
 
 
 def answers(node: LabNode) -> bool:
+    """Its agent answers, and its controller, too, unless the node is led by another's."""
+    layout = Layout(node.state)
+    is_led = read_membership(layout.identity) is not None
+    return _accepts(layout.agent_socket) and (is_led or _accepts(layout.api_socket))
+
+
+def _accepts(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(2)
         try:
-            probe.connect(str(node.socket))
+            probe.connect(str(path))
         except OSError:
             return False
         return True
@@ -120,11 +127,6 @@ def _begin(node: LabNode) -> None:
     ]
     environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
     # Begun anew at each power on: what is read there is of this one.
-    log = (os.POSIX_SPAWN_OPEN, 1, str(node.log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+    log = (os.POSIX_SPAWN_OPEN, 1, str(node.log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     streams = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), log, (os.POSIX_SPAWN_DUP2, 1, 2)]
     os.posix_spawnp(argv[0], argv, environment, file_actions=streams, setsid=True)
-
-
-def command_of(node: LabNode, line: str) -> str:
-    """A command of Covey's on that node, to be typed on the machine."""
-    return pasteable(("covey", "--state", str(node.state), *shlex.split(line)))
