@@ -58,7 +58,7 @@ async def its_nodes_are_machines(lab: ALab) -> None:
     for node in nodes.values():
         assert node["power"] == "on"
         assert {"init", "up", "agent", "controller", "libvirtd"} <= {process["name"] for process in node["processes"]}
-    assert nodes["n1"]["covey"].startswith(f"{NAME}: ") and f"of cluster {NAME}" in nodes["n2"]["covey"]
+    assert nodes["n1"]["covey"].startswith(f"{NAME}: ") and NAME in nodes["n2"]["covey"]
     await eventually(lambda: sees(lab, "n2"), within=60.0)
     assert (await lab.on("n2", "hostname")).strip() == "n2"
     boots = {(await lab.on(name, "cat /proc/sys/kernel/random/boot_id")).strip() for name in nodes}

@@ -22,7 +22,7 @@ _LOOK_EVERY_S = 0.1
 
 
 def membership_of(node: LabNode) -> Membership | None:
-    """The cluster that it has joined; None for the first, which has made it, and for one that stands alone yet."""
+    """The cluster that it has joined or made; None for one that stands alone yet."""
     return read_membership(Layout(node.state).identity)
 
 
@@ -49,7 +49,7 @@ async def ensure_cluster(lab: Lab) -> bool:
 async def ensure_joined(lab: Lab, node: LabNode) -> bool:
     """The node is of the cluster, and ready; whether that was only now. Raises StepFailed with the words of the command."""
     first = lab.nodes[0]
-    if node == first or membership_of(node):
+    if node.is_first or membership_of(node):
         return False
     line = await run((*COVEY, "--state", str(first.state), "node", "invite", "--quiet"), timeout_s=COMMAND_LIMIT_S, object=first)
     address = str(NETWORK.address(node.number))
@@ -75,12 +75,10 @@ async def what_the_cluster_sees(lab: Lab) -> dict[str, str]:
 async def what_covey_says(node: LabNode) -> str:
     """Its Covey's answer, as `covey status` begins; or of which cluster it is, where another node leads."""
     membership = membership_of(node)
-    if membership:
-        return str(membership)
     try:
         told = await _ask(node, "status", LOOK_LIMIT_S)
     except CoveyError as error:
-        return f"no answer: {error.what}"
+        return str(membership) if membership and not node.is_first else f"no answer: {error.what}"
     return f"{told['cluster'] or 'no cluster'}: {told['summary']}"
 
 

@@ -76,6 +76,11 @@ class LabNode:
         return f"n{self.number}"
 
     @property
+    def is_first(self) -> bool:
+        """The one that makes the cluster."""
+        return self.number == 1
+
+    @property
     def state(self) -> Path:
         """Its Covey's state directory."""
         return self.directory / "state"

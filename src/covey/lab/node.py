@@ -61,10 +61,10 @@ async def await_covey(node: LabNode) -> None:
 
 
 def answers(node: LabNode) -> bool:
-    """Its agent answers, and its controller, too, unless the node is led by another's."""
+    """Its agent answers, and its controller, too, unless the node may be led by the first one's."""
     layout = Layout(node.state)
-    is_led = read_membership(layout.identity) is not None
-    return _accepts(layout.agent_socket) and (is_led or _accepts(layout.api_socket))
+    may_be_led = not node.is_first and read_membership(layout.identity) is not None
+    return _accepts(layout.agent_socket) and (may_be_led or _accepts(layout.api_socket))
 
 
 def _accepts(path: Path) -> bool:
