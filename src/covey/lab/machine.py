@@ -23,6 +23,7 @@ PROCESSOR = "Nehalem"
 BOOT_LIMIT_S = 600.0
 LOOK_AGAIN_S = 0.3
 ANSWER_LIMIT_S = 3.0
+LOST_LIMIT_S = 30.0  # what a machine has not answered by then was asked of it as it went down, and never will be
 COMMAND_LIMIT_S = 300.0
 END_LIMIT_S = 20.0
 SETTLED = ("running", "degraded")  # what `systemctl is-system-running` says of a machine that has booted
@@ -68,7 +69,7 @@ class Machine:
         """As an admin orders it; returns when it has booted again."""
         former = await self.boot_id()
         with suppress(StepFailed, Unavailable):  # it may be down before it can say that it goes
-            await self.run("systemctl", "--no-block", "reboot")
+            await self.run("systemctl", "--no-block", "reboot", within=LOST_LIMIT_S)
         await self._booted(former)
 
     async def end(self) -> None:
@@ -91,7 +92,7 @@ class Machine:
         return done.text
 
     async def boot_id(self) -> str:
-        return (await self.do("cat", "/proc/sys/kernel/random/boot_id")).strip()
+        return (await self.do("cat", "/proc/sys/kernel/random/boot_id", within=LOST_LIMIT_S)).strip()
 
     async def _booted(self, former: str) -> None:
         """Wait until another boot than `former` has settled."""
@@ -110,7 +111,7 @@ class Machine:
         if not await self.agent.answers(ANSWER_LIMIT_S):
             return False
         with suppress(StepFailed, Unavailable):
-            settled = (await self.run("systemctl", "is-system-running", within=BOOT_LIMIT_S)).text.strip() in SETTLED
+            settled = (await self.run("systemctl", "is-system-running", within=LOST_LIMIT_S)).text.strip() in SETTLED
             return settled and await self.boot_id() != former
         return False
 
