@@ -6,15 +6,18 @@ import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
-from covey.agent.tasks import EpochFile
 from covey.base.errors import Refused, check
 from covey.base.files import remove_durably, write_durably
 from covey.base.identity import CertificateFiles, Identity, files_in
 from covey.model import codec
 from covey.model.membership import Membership
+
+if TYPE_CHECKING:
+    from covey.agent.tasks import EpochFile  # a controller, too, reads memberships: it does without what agents import
 
 log = structlog.get_logger()
 

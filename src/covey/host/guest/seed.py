@@ -19,7 +19,6 @@ from email.mime.text import MIMEText
 from pathlib import Path
 from typing import Any
 
-import pycdlib
 import yaml
 
 from covey.base.files import remove_durably, write_durably
@@ -139,6 +138,8 @@ def _yaml(value: dict[str, Any], first_line: str = "") -> str:
 
 def _render_iso(files: dict[str, bytes]) -> bytes:
     """An ISO 9660 with Rock Ridge and Joliet names."""
+    import pycdlib  # when there is something to do: agents without guests do without its memory
+
     iso = pycdlib.PyCdlib()
     iso.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=VOLUME)
     for number, (name, content) in enumerate(sorted(files.items())):
@@ -151,6 +152,8 @@ def _render_iso(files: dict[str, bytes]) -> bytes:
 
 def _read_iso(path: Path) -> dict[str, bytes]:
     """The files that an ISO of ours holds, none when it is not one. (Two ISOs of the same files differ by their dates.)"""
+    import pycdlib  # when there is something to do: agents without guests do without its memory
+
     iso = pycdlib.PyCdlib()
     try:
         iso.open(str(path))
