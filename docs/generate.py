@@ -316,6 +316,7 @@ STATE = {
     "api_socket": "the door of the command line and of local programs (mode 0600)",
     "agent_socket": "where the controller reaches the agent (mode 0600)",
     "store": "the store: SQLite in WAL mode, with `-wal` and `-shm` beside it and a `.lock`; a `.reserve` of disk for bad times",
+    "shared_store": "where the records of several machines are in etcd: its members, our certificate for it, and our door for other controllers",
     "agent": "`node-id`, this machine's identity, and `epoch.json`, the newest leader that was obeyed",
     "identity": "as a node of several: `node.key`, `node.pem`, `ca.pem`, and `membership.json`, the cluster and whose orders count",
     "events": "what happened: up to 5 numbered files of 5,000 events each",

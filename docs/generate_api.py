@@ -13,7 +13,7 @@ from docs.markdown import MADE, table
 
 def api_document() -> dict[str, Any]:
     """The OpenAPI document, without a Covey behind it: declaring operations asks nothing of what they stand on."""
-    nothing: Any = SimpleNamespace(tally=None, store=None, clock=SystemClock())
+    nothing: Any = SimpleNamespace(standing=None, tally=None, store=None, clock=SystemClock())
     return openapi(make_app(nothing))
 
 

@@ -28,12 +28,14 @@ from covey.model.order import Epoch, Inventory, Outcome, Progress
 from covey.model.pool import Place, Pool, Space, Volume
 from covey.model.step import Step, step_kinds
 from covey.model.steps.instance import EnsureRunning
+from covey.model.timings import USUAL, Timings
 from covey.model.token import Token
 from covey.model.transfer import Content, Found
 from covey.planner import plan
 from covey.service.access import digest_of
 from covey.service.inside import Inside
 from covey.service.nodes import Terminal
+from covey.service.standing import Lead, Standing
 from covey.service.tally import Tally
 from covey.store.feed import Feed
 from covey.store.history import History
@@ -196,10 +198,10 @@ def a_telemetry(feed: Feed, **changes: Any) -> Telemetry:
 
 
 @contextlib.asynccontextmanager
-async def a_flock(directory: Path) -> AsyncIterator[Flock]:
+async def a_flock(directory: Path, data: MemoryData | None = None, timings: Timings = USUAL) -> AsyncIterator[Flock]:
     """Not yet a cluster: see `initialised`."""
     clock = SystemClock()
-    store = MemoryStore(MemoryData(), clock)
+    store = MemoryStore(data or MemoryData(), clock)
     leadership, revision = await take_leadership(store, clock, "n1")
     feed, history, nodes = Feed(store), History(store), WillingNodes()
     await feed.start()
@@ -209,7 +211,14 @@ async def a_flock(directory: Path) -> AsyncIterator[Flock]:
     engine = Engine(store, feed, Ledger(store, clock, leadership, revision), nodes, clock, plan)
     counter = itertools.count(1)
     inside = Inside(
-        feed, history, engine, store, clock, nodes, events, lambda size: f"{next(counter):0{size * 2}x}", Tally(feed, "t")
+        feed,
+        history,
+        Standing(feed, clock, Lead(engine, nodes), timings=timings),
+        store,
+        clock,
+        events,
+        lambda size: f"{next(counter):0{size * 2}x}",
+        Tally(feed, "t"),
     )
     flock = Flock(inside, store, nodes, feed, make_app(inside))
     flock.tell()

@@ -16,10 +16,43 @@ Fault = Callable[[World], Awaitable[None]]
 
 
 async def controller_crash(world: World) -> None:
-    for controller in world.controllers:
-        controller.kill()
+    """All of them, or only who leads."""
+    leader = world.leader
+    if leader and world.elects and world.random.random() < 0.7:
+        leader.kill()
+    else:
+        for controller in world.controllers:
+            controller.kill()
     await asyncio.sleep(world.random.random() * 3)
-    world.start_controller()
+    world.start_missing_controllers()
+
+
+async def controller_stops(world: World) -> None:
+    """As an upgrade has it: it resigns, and comes back."""
+    leader = world.leader
+    if leader is None:
+        return
+    await leader.stop()
+    await asyncio.sleep(world.random.random() * 3)
+    world.start_missing_controllers()
+
+
+async def leader_stands_still(world: World) -> None:
+    """For longer or shorter than its right lasts. Afterwards it goes on where it was, and does not know that it slept."""
+    leader = world.leader
+    if leader is None:
+        return
+    leader.pause()
+    await asyncio.sleep(world.random.choice((1.0, 6.0, 15.0)))
+    leader.resume()
+
+
+async def controller_cut_off(world: World) -> None:
+    """Whichever it is: from the store, not from the nodes."""
+    controller = world.random.choice(world.living or world.controllers)
+    controller.cut_from_store()
+    await asyncio.sleep(world.random.random() * 15)
+    controller.join_store()
 
 
 async def agent_crash(world: World) -> None:
@@ -51,8 +84,9 @@ async def leader_deposed(world: World) -> None:
     if leader is None:
         return
     leader.cut_from_store()
-    await asyncio.sleep(world.random.random() * 2)
-    world.start_controller()
+    await asyncio.sleep(world.random.random() * (8 if world.elects else 2))
+    if not world.elects:
+        world.start_controller()
     for node in sorted(world.agents):
         await asyncio.sleep(world.random.random() * 3)
         world.agents[node].kill()
@@ -111,6 +145,9 @@ async def guest_dies(world: World) -> None:
 
 FAULTS: tuple[Fault, ...] = (
     controller_crash,
+    controller_stops,
+    controller_cut_off,
+    leader_stands_still,
     agent_crash,
     both_crash,
     machine_loses_power,

@@ -49,7 +49,7 @@ def run_schedule(seed: int, keeps_trace: bool = False) -> Verdict:
 
 
 async def _run(seed: int, keeps_trace: bool) -> World:
-    world = World(seed, nodes=1 + seed % 3)
+    world = World(seed, nodes=1 + seed % 3, controllers=1 + seed // 3 % 3)
     world.keeps_trace = keeps_trace
     await world.furnish()
     world.start()
@@ -102,8 +102,8 @@ async def settle(world: World) -> None:
         world.start_agent(node)
     for controller in world.controllers:
         controller.join_store()
-    if world.leader is None:
-        world.start_controller()
+        controller.resume()
+    world.start_missing_controllers()
     deadline = world.clock.monotonic() + SETTLE_S
     quiet_since = world.clock.monotonic()
     while world.clock.monotonic() < deadline:
@@ -117,7 +117,7 @@ async def settle(world: World) -> None:
 
 def _is_at_rest(world: World) -> bool:
     leader = world.leader
-    if leader is None or leader.feed is None or leader.feed.view.revision < world.data.revision:
+    if leader is None or leader.feed is None or leader.feed.view.revision < world.data.seen_revision:
         return False
     view = leader.feed.view
     in_flight = any(process.agent.tasks.in_flight for process in world.agents.values())

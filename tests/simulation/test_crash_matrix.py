@@ -9,6 +9,7 @@ import pytest
 
 from covey.model.plan import Plan
 from covey.model.step import UNDOABLE, step_kinds
+from covey.model.timings import USUAL
 from covey.planner import plan as plan_of
 from tests.kit.virtual import run_virtual
 from tests.simulation.crash_rows import ROWS, Row
@@ -23,7 +24,9 @@ POINTS = {
     "commit": "after the reply, before the commit",
     "committed": "after the commit",
 }
-VICTIMS = ("controller", "agent", "both")
+OF_TWO = ("leader", "cut off")  # of two controllers: it dies and stays so, or loses the store while the other one takes over
+VICTIMS = ("controller", "agent", "both", *OF_TWO)
+CUT_OFF_S = 2 * USUAL.lease_s
 WITHOUT_HOST = ("answer@1", "volumes-found@1")  # their handlers change nothing on the host: there is no half of it
 WITHOUT_UNDO_ON_HOST = (
     *WITHOUT_HOST,
@@ -57,7 +60,7 @@ def test_a_crash_leaves_new_or_old_and_never_between(kind: str, way: str, point:
 
 
 async def _crash(row: Row, kind: str, undo: bool, point: str, victim: str) -> None:
-    world = World(0, row.nodes)
+    world = World(0, row.nodes, controllers=2 if victim in OF_TWO else 1)
     world.slowest_s = 0.2
     await world.furnish(is_blank=row.is_blank)
     world.start()
@@ -81,6 +84,8 @@ async def _crash(row: Row, kind: str, undo: bool, point: str, victim: str) -> No
     assert [*world.broken, *broken_jobs(world), *differences(world)] == []
     assert ended.state == ("cancelled" if undo else "succeeded"), ended.error
     assert [key for key in _keys(world)[0] if key.startswith("upload:")] == [], "what was sent is left"
+    if victim in OF_TWO:
+        assert len(set(world.led.values())) == 2, "the other controller has ended the job"
     if undo:
         left, written = _keys(world)
         alike = set if kind in A_COPY_STAYS else list
@@ -109,7 +114,7 @@ def _cancel_when_reached(world: World, job: int, index: int, at: str) -> None:
 
 
 def _kill_when_reached(world: World, point: str, job: int, index: int, undo: bool, victim: str) -> asyncio.Event:
-    """Kill at the point, once, and start anew half a second later."""
+    """Kill at the point, once, and start anew half a second later; a leader of two is left to the other one."""
     reached = asyncio.Event()
     task = f"{job}.{index}.undo" if undo else f"{job}.{index}"
 
@@ -127,6 +132,10 @@ def _kill_when_reached(world: World, point: str, job: int, index: int, undo: boo
         if at == point and is_it(what):
             world.spies.remove(spy)
             world.note(f"KILL {victim} {POINTS[point]} of {task}")
+            if victim in OF_TWO:
+                _lose_leader(world, victim)
+                asyncio.get_running_loop().call_later(CUT_OFF_S, reached.set)
+                return
             if victim != "agent":
                 world.controllers[-1].kill()
             if victim != "controller":
@@ -143,6 +152,17 @@ def _kill_when_reached(world: World, point: str, job: int, index: int, undo: boo
 
     world.spies.append(spy)
     return reached
+
+
+def _lose_leader(world: World, how: str) -> None:
+    """The other controller is on its own from here."""
+    leader = world.leader
+    assert leader
+    if how == "leader":
+        world.controllers_wanted = 1
+        leader.kill()
+    else:
+        leader.cut_from_store()
 
 
 def _keys(world: World) -> tuple[list[str], list[str]]:

@@ -78,6 +78,7 @@ class Link:
 
     async def run(self) -> None:
         while True:
+            await self._fleet.controller.awake()
             agent = self._world.agents.get(self._node)
             if agent and agent.alive:
                 with contextlib.suppress(CoveyError):
@@ -128,7 +129,11 @@ class Link:
     def _transmit(self, task: str) -> None:
         """Send an order, and again until it is known to have arrived."""
         pending, agent = self._pending.get(task), self._agent
-        if pending is None or agent is None or not self._fleet.controller.alive:
+        controller = self._fleet.controller
+        if pending is None or agent is None or not controller.alive:
+            return
+        if controller.stands_still:
+            controller.spawn(self._transmit_once_awake(task))
             return
         order = Order(pending.id, pending.epoch, agent.agent.session, pending.step, pending.undo, pending.secrets)
         arrived = False
@@ -146,6 +151,10 @@ class Link:
 
         self._world.wire.send(deliver)
         asyncio.get_running_loop().call_later(RESEND_S, resend)
+
+    async def _transmit_once_awake(self, task: str) -> None:
+        await self._fleet.controller.awake()
+        self._transmit(task)
 
     def acknowledge(self, task: str) -> None:
         agent = self._agent

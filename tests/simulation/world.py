@@ -23,7 +23,7 @@ from covey.model.record import Record
 from covey.model.request import Request
 from covey.model.requests.disk import ImportDisk
 from covey.store.memory import MemoryData
-from covey.store.protocol import Op, Put, Unchanged
+from covey.store.protocol import LEASES, Op, Put, Unchanged
 from tests.kit.builders import a_cluster_record, a_network, a_node, a_pool, an_image
 from tests.kit.virtual import VirtualLoop, virtual_clock
 from tests.simulation.machines import CAPACITY, Machine, acting_task
@@ -41,7 +41,8 @@ class Broken(AssertionError):
 class World:
     """One run. `note` keeps the trace, whose hash tells two runs apart; `broken` collects what no run may do."""
 
-    def __init__(self, seed: int, nodes: int = 1) -> None:
+    def __init__(self, seed: int, nodes: int = 1, controllers: int = 1) -> None:
+        """With one controller the store is its own; several elect who leads."""
         self.random = Random(seed)
         self.clock = virtual_clock()
         self.data = _Data(self._written)
@@ -51,6 +52,9 @@ class World:
         self.epochs = {node: EpochFile(None) for node in self.machines}
         self.agents: dict[str, AgentProcess] = {}
         self.controllers: list[Controller] = []
+        self.controllers_wanted = controllers
+        self.elects = controllers > 1
+        self.led: dict[int, str] = {}  # who wrote, by epoch
         self.acknowledged: dict[int, Request] = {}
         self.coverage: Counter[tuple[str, str, str]] = Counter()
         self.broken: list[str] = []
@@ -121,15 +125,22 @@ class World:
     def start(self) -> Controller:
         for node in self.machines:
             self.start_agent(node)
-        return self.start_controller()
+        self.start_missing_controllers()
+        return self.controllers[-1]
+
+    def start_missing_controllers(self) -> None:
+        while len(self.living) < self.controllers_wanted:
+            self.start_controller()
+
+    @property
+    def living(self) -> list[Controller]:
+        return [controller for controller in self.controllers if controller.alive]
 
     @property
     def leader(self) -> Controller | None:
-        """The newest living controller that leads and can act."""
-        for controller in reversed(self.controllers):
-            if controller.alive and not controller.cut_off and controller.engine:
-                return controller
-        return None
+        """The living controller that leads in the highest epoch, and can act."""
+        able = [each for each in self.living if each.engine and each.ledger and not each.cut_off and not each.stands_still]
+        return max(able, key=lambda each: each.ledger.epoch if each.ledger else (0, 0), default=None)
 
     async def submit(self, request: Request, **about: Any) -> int:
         """Hand a request in, as the service does; returns its job's number. Raises CoveyError."""
@@ -206,13 +217,15 @@ class World:
     def _written(self, ops: Sequence[Op]) -> None:
         """A transaction went through."""
         writer, touched = self.writer, [op.key for op in ops]
-        if writer is None:
+        if writer is None or touched[0].startswith(LEASES):  # of leases, who holds them says nothing
             return
         self.note(f"{writer.name} writes {' '.join(touched)}")
         entry = self.data.get(LEADER)
-        holder = json.loads(entry.value)["holder"] if entry else ""
-        if holder != writer.name:
-            self.violate(f"{writer.name} wrote {touched[0]}, but {holder} leads")
+        leadership: dict[str, Any] = json.loads(entry.value) if entry else {"holder": "", "epoch": 0}
+        if leadership["holder"] != writer.name:
+            self.violate(f"{writer.name} wrote {touched[0]}, but {leadership['holder']} leads")
+        if self.led.setdefault(leadership["epoch"], writer.name) != writer.name:
+            self.violate(f"{writer.name} wrote in the epoch of {self.led[leadership['epoch']]}")
         self.reach("committed", about(ops))
 
 
@@ -222,9 +235,12 @@ class _Data(MemoryData):
     def __init__(self, written: Callable[[Sequence[Op]], None]) -> None:
         super().__init__()
         self._written = written
+        self.seen_revision = 0  # of the last change that views see: leases come and go without
 
     def write(self, compare: Sequence[Unchanged], ops: Sequence[Op]) -> int:
         revision = super().write(compare, ops)
+        if any(op.key.startswith(records.PREFIX) for op in ops):
+            self.seen_revision = revision
         self._written(ops)
         return revision
 

@@ -59,7 +59,7 @@ class NetworkWay:
         return SILENCE_S
 
     def client(self) -> httpx2.AsyncClient:
-        transport = _Named(agent_name(self.node), self.context)
+        transport = NamedTransport(agent_name(self.node), self.context)
         return httpx2.AsyncClient(
             transport=transport, base_url=f"https://{self.address}", timeout=REQUEST_TIMEOUT_S, trust_env=False
         )
@@ -78,11 +78,11 @@ class NetworkWay:
         )
 
 
-class _Named(httpx2.AsyncHTTPTransport):
+class NamedTransport(httpx2.AsyncHTTPTransport):
     """TLS to a server that is asked for by another name than its address."""
 
-    def __init__(self, name: str, context: ssl.SSLContext) -> None:
-        super().__init__(verify=context)
+    def __init__(self, name: str, context: ssl.SSLContext, limits: httpx2.Limits = httpx2.Limits()) -> None:
+        super().__init__(verify=context, limits=limits)
         self._name = name
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

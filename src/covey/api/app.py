@@ -34,6 +34,7 @@ from covey.api import (
 from covey.api.console import add_console
 from covey.api.documents import Problem
 from covey.api.door import Door
+from covey.api.news import add_news
 from covey.api.operation import JSON, Call, Context, Operation, route_of
 from covey.api.problems import problem_response
 from covey.base.errors import BadInput, Bug, CoveyError, NotFound
@@ -62,6 +63,7 @@ NOUNS = {
 ABOUT = """Covey: a handful of ordinary Linux machines as one reliable virtual-server cluster.
 
 Sizes are bytes, durations (`_s`) seconds, times (`_at`) RFC 3339 in UTC. Changes answer 202 with a job; `dry_run=true` shows the plan.
+Any controller of a cluster may be asked; what it shows while it hears of no leader carries the header covey-stale-as-of, a time.
 Errors are application/problem+json. Over the local socket root is admin; over TLS a bearer token is needed."""
 
 
@@ -74,6 +76,7 @@ def make_app(inside: Inside) -> FastAPI:
             app.router.add_api_route(**route_of(operation, context), tags=[tag])
     app.router.add_api_route(**route_of(_document_operation(app), context), tags=["cluster"])
     add_console(app, inside)
+    add_news(app, inside)
     app.add_exception_handler(HTTPException, _not_routed)
     app.add_exception_handler(Exception, _mistake)
     app.add_middleware(Door, inside=inside)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from covey.api.operation import Call, Operation, Parameter
+from covey.api.passing import pass_on_console
 from covey.api.problems import problem_response
 from covey.base.errors import CoveyError, Refused, check
 from covey.model.instance import Instance
@@ -53,6 +54,9 @@ def add_console(app: FastAPI, inside: Inside) -> None:
         principal: Principal = socket.scope["covey.principal"]
         try:
             check_allowed(principal, "console.attach")
+            if inside.standing.lead is None:
+                await pass_on_console(inside, socket, principal)
+                return
             instance = inside.view.instance(name)
             _check_runs(inside.view.observed(instance.id).state, instance)
             async with inside.nodes.console(instance.node, instance.id) as terminal:
@@ -128,6 +132,7 @@ OPERATIONS = (
         (BYTES,),
         errors=(404,),
         media_type="text/plain",
+        asks_nodes=True,
     ),
     Operation(
         "GET",
@@ -139,5 +144,6 @@ OPERATIONS = (
         {200: None},
         errors=(404, 409),
         media_type=PNG,
+        asks_nodes=True,
     ),
 )

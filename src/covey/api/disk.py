@@ -101,6 +101,7 @@ OPERATIONS = (
         (AS, SNAPSHOT),
         errors=(404, 409),
         media_type=BYTES,
+        asks_nodes=True,
     ),
     change(
         "POST",

@@ -58,7 +58,15 @@ async def set_keys(call: Call) -> Response:
 
 OPERATIONS = (
     Operation(
-        "GET", HERE, "show_guest", "How the guest sees itself", "guest.read", show, {200: GuestDocument}, errors=(404, 409)
+        "GET",
+        HERE,
+        "show_guest",
+        "How the guest sees itself",
+        "guest.read",
+        show,
+        {200: GuestDocument},
+        errors=(404, 409),
+        asks_nodes=True,
     ),
     Operation(
         "POST",

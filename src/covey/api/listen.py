@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -17,11 +18,13 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from covey.api.door import PEER, App
+from covey.api.door import CONTROLLER, HERE, PEER, App
 from covey.api.problems import problem_response
-from covey.base.errors import BadInput, Refused, Unavailable
-from covey.base.identity import CertificateFiles
+from covey.base.config import parse_address
+from covey.base.errors import BadInput, Refused, Unavailable, check
+from covey.base.identity import CertificateFiles, door_context, identity_of
 from covey.base.tls import server_context
+from covey.controller.way import UNIX
 
 BACKLOG = 1_024
 END_S = 2  # what answers under way get when the doors close; streams end by themselves
@@ -32,23 +35,37 @@ HANDSHAKE_WITHIN_S = 10.0
 MOST_CONNECTIONS = 1_200  # of each door; one by TLS costs 0.3 MB, whoever is at its other end
 MOST_IN_LINE = 64  # requests that a client sends before it has read the answer to the first
 ACCEPT_AGAIN_S = 0.5
+FOR_CONTROLLERS = "covey.for_controllers"  # marks connections of the door for controllers
 START_LIMIT_S = 10.0
 logger = structlog.get_logger()
 _CREDENTIALS = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
 
 
 class _KnowsPeer:
-    """Mix-in of protocols: who is at the other end of a unix socket goes into scope["state"], as the kernel says. Nobody else can put
-    it there."""
+    """Mix-in of protocols: who is at the other end goes into scope["state"], as the kernel says of a unix socket, and a certificate at
+    the door for controllers. Nobody else can put it there."""
 
     app_state: dict[str, Any]
 
     def connection_made(self, transport: Any) -> None:
         end = transport.get_extra_info("socket")
-        if end is not None and end.family == socket.AF_UNIX:
-            _, uid, _ = _CREDENTIALS.unpack(end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-            self.app_state = {**self.app_state, PEER: uid}
+        if self.app_state.get(FOR_CONTROLLERS):
+            self.app_state = {**self.app_state, CONTROLLER: _controller_at(end, transport.get_extra_info("peercert"))}
+        elif end is not None and end.family == socket.AF_UNIX:
+            self.app_state = {**self.app_state, PEER: _uid_at(end)}
         super().connection_made(transport)  # type: ignore[misc]
+
+
+def _uid_at(end: Any) -> int:
+    _, uid, _ = _CREDENTIALS.unpack(end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return int(uid)
+
+
+def _controller_at(end: Any, certificate: Any) -> str:
+    """The node whose controller has connected; "" for anybody else."""
+    if end is not None and end.family == socket.AF_UNIX:
+        return HERE if _uid_at(end) in (0, os.geteuid()) else ""
+    return identity_of(certificate).controller
 
 
 class _Overdone(Exception):
@@ -122,10 +139,11 @@ class Console(_KnowsPeer, WebSocketsSansIOProtocol):
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves the signals to the daemon, says when it listens, and takes in no more connections than it can bear."""
+    """`marks` go into scope["state"]. A server that leaves the signals to the daemon, says when it listens, and takes in no more connections than it can bear."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, marks: dict[str, Any]) -> None:
         super().__init__(config)
+        self._marks = marks
         self.listens = asyncio.Event()
         self._arriving: set[asyncio.Task[None]] = set()  # connections that are not through their handshake
         self._doormen: list[asyncio.Task[None]] = []
@@ -163,7 +181,7 @@ class _Server(uvicorn.Server):
 
     async def _welcome(self, newcomer: socket.socket) -> None:
         def protocol() -> Http:
-            return Http(self.config, self.server_state, self.lifespan.state)
+            return Http(self.config, self.server_state, {**self.lifespan.state, **self._marks})
 
         limit = HANDSHAKE_WITHIN_S if self.config.ssl else None
         loop = asyncio.get_running_loop()
@@ -184,23 +202,36 @@ class Address:
     files: CertificateFiles
 
 
+@dataclass(frozen=True, slots=True)
+class ControllersDoor:
+    """The door for controllers: HOST:PORT with the certificate of this one, or the path of a socket after "unix:"."""
+
+    address: str
+    files: CertificateFiles | None = None
+
+
 @contextlib.asynccontextmanager
-async def listening(app: App, path: Path, closing: asyncio.Event, address: Address | None = None) -> AsyncIterator[int]:
+async def listening(
+    app: App, path: Path, closing: asyncio.Event, address: Address | None = None, controllers: ControllersDoor | None = None
+) -> AsyncIterator[int]:
     """The doors are open within: the unix socket `path` (0600), and TLS at `address`, whose port is yielded (0 without one; port 0 takes
-    a free one). On leaving, `closing` is set, so that streams end, and all is over within 3 s. Raises Refused when somebody else listens
+    a free one), and the one for controllers. On leaving, `closing` is set, so that streams end, and all is over within 3 s. Raises Refused when somebody else listens
     there, Unavailable when a door cannot be opened."""
     here = await _unix_socket(path)
-    doors: list[tuple[socket.socket, ssl.SSLContext | None]] = [(here, None)]
+    doors: list[tuple[socket.socket, ssl.SSLContext | None, dict[str, Any]]] = [(here, None, {})]
     try:
         if address:
-            doors.append((_tcp_socket(address), server_context(address.files)))
+            doors.append((_tcp_socket(address.host, address.port), server_context(address.files), {}))
+        if controllers:
+            doors.append((*await _for_controllers(controllers), {FOR_CONTROLLERS: True}))
     except BaseException:
-        here.close()
+        for door, _, _ in doors:
+            door.close()
         path.unlink(missing_ok=True)
         raise
     port = doors[1][0].getsockname()[1] if address else 0
-    servers = [_Server(_config(app, context)) for _, context in doors]
-    tasks = [asyncio.create_task(server.serve([door])) for server, (door, _) in zip(servers, doors, strict=True)]
+    servers = [_Server(_config(app, context), marks) for _, context, marks in doors]
+    tasks = [asyncio.create_task(server.serve([door])) for server, (door, _, _) in zip(servers, doors, strict=True)]
     try:
         async with asyncio.timeout(START_LIMIT_S):
             for server in servers:
@@ -208,6 +239,8 @@ async def listening(app: App, path: Path, closing: asyncio.Event, address: Addre
         yield port
     finally:
         path.unlink(missing_ok=True)
+        if controllers and controllers.address.startswith(UNIX):
+            Path(controllers.address.removeprefix(UNIX)).unlink(missing_ok=True)
         closing.set()
         for server in servers:
             server.should_exit = True
@@ -231,6 +264,14 @@ def _config(app: App, context: ssl.SSLContext | None) -> uvicorn.Config:
         timeout_graceful_shutdown=END_S,
         ssl_context_factory=(lambda config, default: context) if context else None,
     )
+
+
+async def _for_controllers(door: ControllersDoor) -> tuple[socket.socket, ssl.SSLContext | None]:
+    """Raises Refused, Unavailable; BadInput for an address that is none."""
+    if door.address.startswith(UNIX):
+        return await _unix_socket(Path(door.address.removeprefix(UNIX))), None
+    check(door.files, BadInput("the door for controllers needs a certificate", door.address))
+    return _tcp_socket(*parse_address(door.address)), door_context(door.files)  # type: ignore[arg-type]
 
 
 async def _unix_socket(path: Path) -> socket.socket:
@@ -266,13 +307,11 @@ def _check_abandoned(path: Path) -> None:
     raise Refused("somebody listens there already", str(path), "is Covey running? use another --state, or stop the other one")
 
 
-def _tcp_socket(address: Address) -> socket.socket:
+def _tcp_socket(host: str, port: int) -> socket.socket:
     """Raises Unavailable."""
     door: socket.socket | None = None
     try:
-        info = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
-        )
+        info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST)
         family, kind, protocol, _, where = info[0]
         door = socket.socket(family, kind, protocol)
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -282,6 +321,6 @@ def _tcp_socket(address: Address) -> socket.socket:
         if door:
             door.close()
         hint = "give an address of this machine and a free port: --listen 0.0.0.0:7443"
-        raise Unavailable(f"cannot listen there: {error.strerror or error}", f"{address.host}:{address.port}", hint) from error
+        raise Unavailable(f"cannot listen there: {error.strerror or error}", f"{host}:{port}", hint) from error
     door.setblocking(False)
     return door

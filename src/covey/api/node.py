@@ -18,17 +18,17 @@ HERE = {"name": "node"}
 
 
 def _inviting(call: Call, values: Values) -> Values:
-    needed(call.inside.authority)
+    needed(call.inside.authority, call.inside.view)
     return values
 
 
 def _invitation(call: Call, wanted: Request) -> Values:
-    authority = needed(call.inside.authority)
+    authority = needed(call.inside.authority, call.inside.view)
     return {"doors": list(authority.doors), "fingerprint": authority.fingerprint}
 
 
 def _joining(call: Call, values: Values) -> Values:
-    needed(call.inside.authority)
+    needed(call.inside.authority, call.inside.view)
     check_signing_request(values["signing_request"])
     return {**values, "invitation": call.principal.name if call.principal.role == INVITED else ""}
 
@@ -36,7 +36,7 @@ def _joining(call: Call, values: Values) -> Values:
 def _joined(call: Call, wanted: Request) -> Values:
     if not isinstance(wanted, JoinNode):
         raise Bug("a certificate is for a machine that joins", wanted.kind)
-    authority = needed(call.inside.authority)
+    authority = needed(call.inside.authority, call.inside.view)
     return {
         "certificate": authority.issue(wanted.signing_request, wanted.id),
         "authority": authority.certificate,

@@ -22,17 +22,21 @@ from starlette.responses import JSONResponse, Response
 
 from covey.api.bodies import Body
 from covey.api.documents import Problem
+from covey.api.passing import pass_on
 from covey.api.problems import MEDIA_TYPE, TooLarge, problem_response
 from covey.base import metrics
+from covey.base.clock import render_time
 from covey.base.errors import BadInput, Bug, CoveyError
 from covey.service.access import Principal, check_allowed
 from covey.service.inside import Inside
 from covey.service.listing import Listings, dumps
+from covey.service.standing import Standing
 from covey.service.submit import Submissions
 
 LARGEST_BODY = 2**20
 LARGEST_NUMBER = 2**53 - 1  # what JSON's readers hold exactly
 JSON = "application/json"
+STALE = "covey-stale-as-of"  # on an answer that may be old
 BYTES = "application/octet-stream"
 log = structlog.get_logger()
 
@@ -160,6 +164,12 @@ class Operation:
     media_type: str = JSON
     example: Any = None
     takes_bytes: bool = False  # the body is no JSON, and may be of any length
+    asks_nodes: bool = False  # only the leader reaches them
+
+    @property
+    def by_leader(self) -> bool:
+        """Whether a controller that follows passes it on."""
+        return self.asks_nodes or self.method != "GET"
 
     def parse_query(self, text: bytes) -> dict[str, Any]:
         """Every declared parameter, with its default when it is absent. Raises BadInput, for unknown ones too: a mistyped
@@ -202,12 +212,14 @@ def endpoint(operation: Operation, context: Context) -> Callable[[Request], Awai
     """The function that carries an operation out. Nothing but an answer comes out of it."""
     parse_query, permission, handle = operation.parse_query, operation.permission, operation.handle
     inside, submissions, listings = context.inside, context.submissions, context.listings
-
+    standing, by_leader = inside.standing, operation.by_leader
     took, monotonic = metrics.REQUEST_S.labels(operation.id), inside.clock.monotonic
 
     async def measured(request: Request) -> Response:
         began = monotonic()
         response = await answer(request)
+        if standing.lead is None and not by_leader:
+            _mark_stale(response, standing)
         took.observe(monotonic() - began)
         metrics.REQUESTS.labels(operation.id, str(response.status_code)).inc()
         return response
@@ -217,6 +229,8 @@ def endpoint(operation: Operation, context: Context) -> Callable[[Request], Awai
         try:
             principal: Principal = scope["covey.principal"]
             check_allowed(principal, permission)
+            if by_leader and standing.lead is None:
+                return await pass_on(inside, request, principal)
             operation.check_headers(scope["headers"])
             query = parse_query(scope["query_string"])
             return await handle(Call(inside, submissions, listings, principal, request, scope["path_params"], query))
@@ -231,6 +245,13 @@ def endpoint(operation: Operation, context: Context) -> Callable[[Request], Awai
             )
 
     return measured
+
+
+def _mark_stale(response: Response, standing: Standing) -> None:
+    """A follower that does not hear its leader says as of when its answer is."""
+    as_of = standing.stale_as_of
+    if as_of is not None:
+        response.headers[STALE] = render_time(as_of)
 
 
 def route_of(operation: Operation, context: Context) -> dict[str, Any]:

@@ -7,48 +7,63 @@ import json
 import secrets
 import socket
 import ssl
+from collections.abc import Callable
 
 import structlog
 
 from covey.agent.membership import read_membership
 from covey.agent.way import LocalWay, NetworkWay, Way
 from covey.api.app import make_app
-from covey.api.listen import Address, listening
+from covey.api.listen import Address, ControllersDoor, listening
+from covey.api.news import Listening
 from covey.base.certificates import ensure_identity
 from covey.base.clock import Clock, SystemClock
 from covey.base.config import parse_address
-from covey.base.identity import caller_context
+from covey.base.errors import Unavailable
+from covey.base.identity import CertificateFiles, caller_context, files_in
 from covey.base.notify import tell_systemd
 from covey.base.run import run
 from covey.base.tls import ensure_server_certificate
-from covey.controller.controller import Controller
+from covey.controller.controller import Candidacy, Controller, Term
 from covey.controller.events import EventLog
 from covey.controller.fleet import Ways
 from covey.controller.janitor import Retention
+from covey.controller.lead import Alone, Election, Held
+from covey.controller.way import way_to
+from covey.engine.ledger import Ledger
 from covey.main.layout import Choices, Layout, node_id
 from covey.main.lost import check_not_lost
 from covey.main.reachable import be_reachable
+from covey.main.shared import Shared, read_shared
 from covey.model.membership import Membership
 from covey.model.node import Node
 from covey.model.view import ClusterView
 from covey.service.inside import Inside
 from covey.service.joining import Authority
 from covey.service.metrics import count_crashes
+from covey.service.standing import Lead, Standing
 from covey.service.tally import Tally
+from covey.store.feed import Feed
 from covey.store.history import History
+from covey.store.protocol import Store, Unmet
 from covey.store.schema import ensure_current
 from covey.store.sqlite import SqliteStore
 
 AGENT_PATIENCE_S = 10.0
+ASK_AGAIN_S = 0.5  # etcd, which may be starting just as we are
 MEMBER_LOOK_S = 1.0
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  (compared with, not bound to)
 logger = structlog.get_logger()
 
 
 async def run_controller(choices: Choices) -> None:
-    """Lead this machine's own cluster, until the machine joins another's."""
+    """Take part in the cluster whose store this machine shares; else lead its own, until the machine joins another's."""
+    shared = read_shared(choices.layout.shared_store)
+    if shared:
+        await _work(choices, shared)
+        return
     member = asyncio.create_task(until_member(choices.layout))
-    leading = asyncio.create_task(_lead(choices))
+    leading = asyncio.create_task(_work(choices, None))
     try:
         await asyncio.wait((member, leading), return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -75,31 +90,119 @@ async def stand_aside(layout: Layout) -> None:
         await SystemClock().sleep(3600.0)
 
 
-async def _lead(choices: Choices) -> None:
-    layout = choices.layout
-    clock = SystemClock()
-    store = await SqliteStore.open(layout.store, clock)
+async def _work(choices: Choices, shared: Shared | None) -> None:
+    layout, clock = choices.layout, SystemClock()
+    if shared:
+        store: Store = await _open_shared(shared, layout, clock)
+        reserve_used = _never
+    else:
+        own = await SqliteStore.open(layout.store, clock)
+        store, reserve_used = own, lambda: own.reserve_used
     try:
-        await check_not_lost(store, layout)
-        await ensure_current(store)
-        controller = await Controller.lead(
-            store,
-            clock,
-            ways_from(layout, clock),
-            node_id(layout),
-            secrets.token_hex,
-            Retention(choices.jobs.keep, choices.jobs.keep_for),
-        )
-        await controller.run(lambda: _serve(controller, store, clock, choices))
+        if not shared:
+            await check_not_lost(store, layout)
+            await ensure_current(store)
+        await _take_part(store, clock, choices, shared, reserve_used)
     finally:
         await store.close()
 
 
-async def _until_an_agent_answers(controller: Controller, clock: Clock) -> None:
+def _never() -> bool:
+    return False
+
+
+async def _open_shared(shared: Shared, layout: Layout, clock: Clock) -> Store:
+    """The store of all, as soon as it answers."""
+    from covey.store.etcd import EtcdStore  # a single machine needs neither it nor the memory that gRPC takes
+
+    while True:
+        try:
+            store = await EtcdStore.open(shared.endpoints, shared.files, clock)
+            try:
+                await check_not_lost(store, layout)
+                await ensure_current(store)
+            except BaseException:
+                await store.close()
+                raise
+            return store
+        except Unmet:
+            continue  # another controller does the same
+        except Unavailable as error:
+            logger.warning("etcd does not answer; asking again", error=str(error))
+            await clock.sleep(ASK_AGAIN_S)
+
+
+async def _take_part(
+    store: Store, clock: Clock, choices: Choices, shared: Shared | None, reserve_used: Callable[[], bool]
+) -> None:
+    """Follow, lead whenever that may be, and keep the doors open, until cancelled."""
+    layout, node = choices.layout, node_id(choices.layout)
+    feed, history = Feed(store), History(store)
+    await feed.start()
+    await history.start()
+    events = EventLog(layout.events, feed, history, clock)
+    candidacy: Candidacy = Election(store, clock, node, shared.controllers) if shared else Alone(store, clock, node)
+    standing = Standing(
+        feed, clock, node=node, ways=lambda holder, address: way_to(holder, address, identity_here(layout, clock))
+    )
+    address, authority = await _network(choices, clock)
+    inside = Inside(
+        feed,
+        history,
+        standing,
+        store,
+        clock,
+        events,
+        secrets.token_hex,
+        Tally(feed, secrets.token_hex(4)),
+        reserve_used,
+        choices.metrics.instances,
+        authority,
+    )
+    leads = asyncio.Event()
+    reaching: list[asyncio.Task[None]] = []  # one at most
+
+    def term(right: Held) -> Term:
+        ledger = Ledger(store, clock, right.leadership, right.revision)
+        kept = Retention(choices.jobs.keep, choices.jobs.keep_for)
+        return Term(store, feed, ledger, clock, ways_from(layout, clock), secrets.token_hex, kept)
+
+    def begin(term: Term) -> None:
+        standing.lead = Lead(term.engine, term.fleet)
+        leads.set()
+        tell_systemd("STATUS=leads the cluster")
+        if authority:
+            work = be_reachable(feed, term.engine, layout, authority, clock)
+            reaching.append(asyncio.create_task(work, name="reachable"))
+
+    def end() -> None:
+        standing.lead = None
+        while reaching:
+            reaching.pop().cancel()
+        tell_systemd("STATUS=follows")
+
+    controller = Controller(feed, candidacy, term, begin, end, Listening(inside).run)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(feed.followed(), name="feed")
+            group.create_task(controller.run(), name="controller")
+            if shared is None:
+                await leads.wait()
+            await events.start()
+            door = ControllersDoor(shared.controllers, identity_here(layout, clock)) if shared else None
+            group.create_task(_serve(inside, layout, address, door), name="doors")
+    finally:
+        await standing.close()
+        await events.close()
+        await history.close()
+        await feed.close()
+
+
+async def _until_an_agent_answers(feed: Feed, clock: Clock) -> None:
     """Agent and controller begin at once: whoever finds the doors open finds a machine to work on, too. An agent that cannot begin does
     not keep them shut for ever: `covey status` is to say so."""
     deadline = clock.monotonic() + AGENT_PATIENCE_S
-    while not controller.feed.view.telemetry and clock.monotonic() < deadline:
+    while not feed.view.telemetry and clock.monotonic() < deadline:
         await clock.sleep(0.02)
 
 
@@ -123,7 +226,21 @@ async def _network(choices: Choices, clock: Clock) -> tuple[Address | None, Auth
     host, port = parse_address(choices.listen)
     files = ensure_server_certificate(choices.layout.tls, await _own_names(host))
     doors = tuple(f"[{one}]:{port}" if ":" in one else f"{one}:{port}" for one in await _own_addresses(host))
-    return Address(host, port, files), Authority(choices.layout.tls, doors, clock)
+    authority = Authority(choices.layout.tls, doors, clock) if _is_the_clusters(choices.layout) else None
+    return Address(host, port, files), authority
+
+
+def _is_the_clusters(layout: Layout) -> bool:
+    """Whether the authority here is the cluster's: a machine that joined has one for its own door only."""
+    membership = read_membership(layout.identity)
+    return membership is None or membership.is_first
+
+
+def identity_here(layout: Layout, clock: Clock) -> CertificateFiles:
+    """What this node shows to others: issued here where the cluster's authority is, else when the machine joined."""
+    if _is_the_clusters(layout):
+        return ensure_identity(layout.identity, layout.tls, node_id(layout), clock)
+    return files_in(layout.identity)
 
 
 def ways_from(layout: Layout, clock: Clock) -> Ways:
@@ -134,43 +251,18 @@ def ways_from(layout: Layout, clock: Clock) -> Ways:
     def ways(view: ClusterView) -> tuple[Way, ...]:
         others = sorted((node.address, node.id) for node in view.all("node", Node) if node.address and node.id != own)
         if others and not contexts:
-            contexts.append(caller_context(ensure_identity(layout.identity, layout.tls, own, clock)))
+            contexts.append(caller_context(identity_here(layout, clock)))
         return LocalWay(layout.agent_socket), *(NetworkWay(address, id, contexts[0]) for address, id in others)
 
     return ways
 
 
-async def _serve(controller: Controller, store: SqliteStore, clock: Clock, choices: Choices) -> None:
+async def _serve(inside: Inside, layout: Layout, address: Address | None, door: ControllersDoor | None) -> None:
     """Keep the doors open."""
-    layout = choices.layout
-    history = History(store)
-    await history.start()
-    address, authority = await _network(choices, clock)
-    events = EventLog(layout.events, controller.feed, history, clock)
-    await events.start()
-    inside = Inside(
-        controller.feed,
-        history,
-        controller.engine,
-        store,
-        clock,
-        controller.fleet,
-        events,
-        secrets.token_hex,
-        Tally(controller.feed, secrets.token_hex(4)),
-        lambda: store.reserve_used,
-        choices.metrics.instances,
-        authority,
-    )
-    controller.feed.listen(count_crashes)
-    await _until_an_agent_answers(controller, clock)
-    try:
-        async with listening(make_app(inside), layout.api_socket, inside.closing, address) as port, asyncio.TaskGroup() as group:
-            logger.info("the doors are open", socket=str(layout.api_socket), tls_port=port)
-            tell_systemd("READY=1", "STATUS=leads the cluster")
-            group.create_task(history.followed(), name="history")
-            if authority:
-                group.create_task(be_reachable(controller, layout, authority, clock), name="reachable")
-    finally:
-        await events.close()
-        await history.close()
+    inside.feed.listen(count_crashes)
+    if door is None:
+        await _until_an_agent_answers(inside.feed, inside.clock)
+    async with listening(make_app(inside), layout.api_socket, inside.closing, address, door) as port:
+        logger.info("the doors are open", socket=str(layout.api_socket), tls_port=port)
+        tell_systemd("READY=1", "STATUS=leads the cluster" if inside.standing.lead else "STATUS=follows")
+        await inside.history.followed()

@@ -39,6 +39,11 @@ class Layout:
         return self.state / "store" / "covey.db"
 
     @property
+    def shared_store(self) -> Path:
+        """Says where etcd is, when the records are there."""
+        return self.state / "store" / "etcd.json"
+
+    @property
     def agent(self) -> Path:
         return self.state / "agent"
 

@@ -11,8 +11,8 @@ from covey.base.certificates import ensure_identity
 from covey.base.clock import Clock
 from covey.base.config import parse_address
 from covey.base.errors import CoveyError
-from covey.controller.controller import Controller
 from covey.controller.healer import USER
+from covey.engine.engine import Engine
 from covey.main.layout import Layout, node_id
 from covey.model import codec
 from covey.model.job import Job
@@ -21,15 +21,15 @@ from covey.model.node import Node
 from covey.model.requests.node import ReaddressNode
 from covey.model.view import ClusterView
 from covey.service.joining import Authority
-from covey.store.feed import Changes
+from covey.store.feed import Changes, Feed
 
 TRY_AGAIN_S = 5.0
 log = structlog.get_logger()
 
 
-async def be_reachable(controller: Controller, layout: Layout, authority: Authority, clock: Clock) -> None:
+async def be_reachable(feed: Feed, engine: Engine, layout: Layout, authority: Authority, clock: Clock) -> None:
     """Wait until there is another node; then see to it that the own agent listens for it, and that all know where."""
-    feed, own = controller.feed, node_id(layout)
+    own = node_id(layout)
     changed = asyncio.Event()
 
     def listener(before: ClusterView, after: ClusterView, changes: Changes) -> None:
@@ -48,7 +48,7 @@ async def be_reachable(controller: Controller, layout: Layout, authority: Author
                     await _listen(layout, authority, feed.view, node, clock)
                     request = ReaddressNode(node=node.name, address=agent_address(authority), seed="0" * 32, now=clock.now())
                     why = "other nodes reach it there"
-                    await controller.engine.submit(Job(0, request, USER, "queued", clock.now(), reason=why))
+                    await engine.submit(Job(0, request, USER, "queued", clock.now(), reason=why))
                 except (CoveyError, httpx2.HTTPError, OSError) as error:
                     log.warning("other nodes cannot reach this one; trying again", error=str(error))
                     await clock.sleep(TRY_AGAIN_S)

@@ -14,12 +14,17 @@ ENDED = ("succeeded", "failed", "cancelled", "superseded", "needs_repair")
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """Who leads: raised in the election's transaction, compared by every transaction of the leader (P10, S13). Its id is "leader"."""
+    """Who leads: raised in the election's transaction, compared by every transaction of the leader (P10, S13). Its id is "leader".
+
+    `right` is the key of the lease under which it leads: while that is there, nobody else may. "" where nobody else could. `address` is
+    where its controller takes in what others pass on: HOST:PORT."""
 
     incarnation: int
     epoch: int
     holder: str
     since: float
+    right: str = ""
+    address: str = ""
     id: str = "leader"
 
 

@@ -110,7 +110,7 @@ def status(inside: Inside) -> Document:
         "nodes": {"all": len(view.collections["node"]), "answering": answering},
         "instances": {"all": len(view.collections["instance"]), **{state: states[state] for state in sorted(states)}},
         "jobs": dict(sorted(Counter(job.state for job in view.jobs).items())),
-        "as_of": at(inside.clock.now()),
+        "as_of": at(inside.standing.stale_as_of or inside.clock.now()),
     }
 
 
@@ -130,6 +130,10 @@ def _line(severity: str, object: object, what: str, since: float, advice: str) -
 
 
 def _findings(inside: Inside, view: ClusterView) -> Iterator[Line]:
+    stale = inside.standing.stale_as_of
+    if stale is not None:
+        what = f"what is shown may be old, and changes are refused: {inside.standing.sight()}"
+        yield _line(ERROR, "cluster", what, stale, "see that most machines run and reach each other; guests run on")
     if not view.is_initialised:
         yield _line(WARNING, "cluster", "there is none yet", 0.0, "covey cluster init NAME")
     if inside.reserve_used():

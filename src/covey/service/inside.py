@@ -13,6 +13,7 @@ from covey.engine.engine import Engine
 from covey.model.view import ClusterView
 from covey.service.joining import Authority
 from covey.service.nodes import Nodes
+from covey.service.standing import Standing
 from covey.service.tally import Tally
 from covey.store.feed import Feed
 from covey.store.history import History
@@ -32,10 +33,9 @@ class Inside:
 
     feed: Feed
     history: History
-    engine: Engine
+    standing: Standing
     store: Store
     clock: Clock
-    nodes: Nodes
     events: EventLog
     draw: Callable[[int], str]
     tally: Tally
@@ -47,6 +47,16 @@ class Inside:
     @property
     def view(self) -> ClusterView:
         return self.feed.view
+
+    @property
+    def engine(self) -> Engine:
+        """The leader's. Raises Unavailable while this controller does not lead."""
+        return self.standing.leading().engine
+
+    @property
+    def nodes(self) -> Nodes:
+        """As the leader reaches them. Raises Unavailable while this controller does not lead."""
+        return self.standing.leading().nodes
 
     async def view_at(self, revision: int) -> ClusterView:
         """The view once it holds `revision`. Raises Unavailable when that does not come."""

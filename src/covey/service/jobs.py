@@ -19,6 +19,7 @@ from covey.model.view import ClusterView
 from covey.service.documents import Document, at, name_of, problem
 from covey.service.filters import NO_FILTER, parse_filter
 from covey.service.inside import Inside
+from covey.service.standing import Blocker
 
 FIELDS = frozenset({"id", "kind", "state", "user", "object", "title", "reason", "created_at", "ended_at", "request_id"})
 PAGE = 100
@@ -54,7 +55,12 @@ def plan_document(view: ClusterView, plan: Plan) -> Document:
 
 
 def job_document(
-    view: ClusterView, job: Job, plan: Plan | None, now: float, blocked: Blocked | None = None, progress: Progress | None = None
+    view: ClusterView,
+    job: Job,
+    plan: Plan | None,
+    now: float,
+    blocked: Blocked | Blocker | None = None,
+    progress: Progress | None = None,
 ) -> Document:
     """`plan` is None before it is planned; `now` is for what still runs."""
     request = job.request
@@ -140,9 +146,9 @@ async def _until_ended(inside: Inside, id: int, wait_s: float) -> None:
 
 def running_document(inside: Inside, job: Job) -> Document:
     record = inside.view.plan(job.id)
-    blocked = inside.engine.blocked(job.id) if job.state == "queued" else None
+    blocked = inside.standing.blocked(job.id) if job.state == "queued" else None
     plan = record.plan if record else None
-    return job_document(inside.view, job, plan, inside.clock.now(), blocked, inside.nodes.progress.get(job.id))
+    return job_document(inside.view, job, plan, inside.clock.now(), blocked, inside.standing.progress_of(job.id))
 
 
 def ended_document(view: ClusterView, ended: EndedJob) -> Document:

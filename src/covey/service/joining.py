@@ -7,7 +7,7 @@ from pathlib import Path
 
 from covey.base.certificates import issue
 from covey.base.clock import Clock
-from covey.base.errors import Refused, require
+from covey.base.errors import Refused, check, require
 from covey.base.tls import fingerprint
 from covey.model.membership import Membership
 from covey.model.requests.node import JoinNode
@@ -35,8 +35,17 @@ class Authority:
         return issue(self.files, request, node, self.clock)
 
 
-def needed(authority: Authority | None) -> Authority:
-    """Raises Refused where Covey does not listen on the network: nobody could come."""
+def needed(authority: Authority | None, view: ClusterView) -> Authority:
+    """Raises Refused where Covey does not listen on the network: nobody could come; and while a machine leads that does not have it."""
+    leadership = view.leadership
+    check(
+        authority or not (leadership and leadership.right),
+        Refused(
+            "the cluster's authority is not on the machine that leads now",
+            "cluster",
+            "it is where the cluster was made: restart the controllers of the others until that one leads, then ask again",
+        ),
+    )
     return require(
         authority,
         Refused(

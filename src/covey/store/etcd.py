@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 import structlog
 
 from covey.base.clock import Clock
-from covey.base.errors import BadInput, Bug, CoveyError, NotFound, Unavailable
+from covey.base.errors import Bug, CoveyError, NotFound, Unavailable
 from covey.base.identity import CertificateFiles
 from covey.store.etcd_lease import EtcdLease
 from covey.store.etcd_link import Link, Member
@@ -49,8 +49,9 @@ from covey.store.etcd_messages import (
     TxnRequest,
 )
 from covey.store.etcd_watch import UNBOUNDED, EtcdWatch, Follower
+from covey.store.lease import check_duration
 from covey.store.limits import check_key, check_listing, check_prefix, check_transaction, prefix_end
-from covey.store.protocol import Batch, Entry, Lease, Listing, Op, Put, Unchanged, Unmet
+from covey.store.protocol import LEASES, Batch, Ended, Entry, Lease, Listing, Op, Put, Unchanged, Unmet, absent
 
 KEPT_REVISIONS = 10_000
 WITNESS_S = 1.5  # a watch that has not been handed a change for so long is not keeping up
@@ -130,12 +131,19 @@ class EtcdStore:
         return EtcdWatch(follower)
 
     async def lease(self, ttl_s: float) -> Lease:
-        if not ttl_s > 0:
-            raise BadInput(f"a lease of {ttl_s} s would have ended already", "store", "give a positive number of seconds")
+        check_duration(ttl_s)
         asked_at = self._clock.monotonic()
         with self._working():
             granted = await self._link.read(GRANT, LeaseGrantRequest(math.ceil(ttl_s)))  # one that nobody hears of ends by itself
-        return EtcdLease(granted.id, ttl_s, asked_at, self._clock, self._link, self._working)
+            key = f"{LEASES}{granted.id:016x}"
+            try:
+                made = await self._link.read(TXN, _request((absent(key),), (Put(key, b""),), granted.id))
+            except NotFound as error:
+                raise Ended(granted.id) from error  # all that took too long
+        asked_before = made.responses[0].range  # of another member, which was slow to answer
+        revision = made.header.revision if made.succeeded or not asked_before else asked_before.kvs[0].mod_revision
+        held = Unchanged(key, revision)
+        return EtcdLease(granted.id, held, ttl_s, asked_at, self._clock, self._link, self._working)
 
     async def close(self) -> None:
         self._is_open = False
@@ -214,18 +222,19 @@ class EtcdStore:
             raise Unavailable("the store is closed", self._link.name)
 
 
-def _request(compare: Sequence[Unchanged], ops: Sequence[Op]) -> TxnRequest:
-    """A transaction; when a comparison does not hold, the present revisions of all that were compared come back."""
+def _request(compare: Sequence[Unchanged], ops: Sequence[Op], lease: int = 0) -> TxnRequest:
+    """A transaction; when a comparison does not hold, the present revisions of all that were compared come back. What is put under a
+    lease goes with it."""
     return TxnRequest(
         tuple(Comparison(EQUAL, MODIFIED, each.key.encode(), each.revision) for each in compare),
-        tuple(_op(op) for op in ops) or (RequestOp(range=_ANY),),
+        tuple(_op(op, lease) for op in ops) or (RequestOp(range=_ANY),),
         tuple(RequestOp(range=RangeRequest(each.key.encode(), keys_only=True)) for each in compare),
     )
 
 
-def _op(op: Op) -> RequestOp:
+def _op(op: Op, lease: int) -> RequestOp:
     if isinstance(op, Put):
-        return RequestOp(put=PutRequest(op.key.encode(), op.value))
+        return RequestOp(put=PutRequest(op.key.encode(), op.value, lease))
     return RequestOp(delete=DeleteRequest(op.key.encode()))
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 
 from covey.base.clock import Clock
-from covey.base.errors import NotFound, Unavailable
+from covey.base.errors import NotFound
 from covey.store.etcd_link import Link
 from covey.store.etcd_messages import KEEP_ALIVE, REVOKE, LeaseRequest
+from covey.store.protocol import Ended, Unchanged
 
 _ENDED = float("-inf")  # an ended lease does not come back, whatever the clock does
 
@@ -16,11 +17,12 @@ _ENDED = float("-inf")  # an ended lease does not come back, whatever the clock 
 class EtcdLease:
     """Its time runs from before it was asked for, so it ends for us before it ends for etcd: nobody else can have what we still hold."""
 
-    __slots__ = ("_clock", "_ends_at", "_id", "_link", "_ttl_s", "_working")
+    __slots__ = ("_clock", "_ends_at", "_held", "_id", "_link", "_ttl_s", "_working")
 
     def __init__(
         self,
         id: int,
+        held: Unchanged,
         ttl_s: float,
         asked_at: float,
         clock: Clock,
@@ -28,6 +30,7 @@ class EtcdLease:
         working: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._id = id
+        self._held = held
         self._ttl_s = ttl_s
         self._ends_at = asked_at + ttl_s
         self._clock = clock
@@ -38,9 +41,11 @@ class EtcdLease:
     def id(self) -> int:
         return self._id
 
+    @property
+    def held(self) -> Unchanged:
+        return self._held
+
     async def renew(self) -> None:
-        """Raises Unavailable once it has expired or was revoked; also when etcd does not answer: then it has not ended yet, but goes on
-        to run out."""
         asked_at = self._clock.monotonic()
         if asked_at < self._ends_at:
             with self._working():
@@ -49,10 +54,9 @@ class EtcdLease:
                 self._ends_at = asked_at + self._ttl_s
                 return
         self._ends_at = _ENDED
-        raise Unavailable("the lease has ended", f"lease {self._id}", "ask for a new one")
+        raise Ended(self._id)
 
     async def revoke(self) -> None:
-        """Raises Unavailable when etcd does not answer; it has ended for us all the same."""
         self._ends_at = _ENDED
         with self._working(), suppress(NotFound):
             await self._link.read(REVOKE, LeaseRequest(self._id))

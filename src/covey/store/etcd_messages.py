@@ -68,6 +68,7 @@ class RangeRequest:
 class PutRequest:
     key: bytes = at(1, b"")
     value: bytes = at(2, b"")
+    lease: int = at(3, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class Feed:
 
     def __init__(self, store: Store) -> None:
         self.view = ClusterView()
+        self.trouble = ""  # why it cannot be followed at the moment
         self._store = store
         self._listeners: list[Listener] = []
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -85,6 +86,7 @@ class Feed:
                     await self._rebuild()
                     compacted = False
                 async for batch in self._store.watch(PREFIX, self.view.revision + 1):
+                    self.trouble = ""
                     self._take(_decode(batch.changes), batch.revision)
                 return  # the store was closed
             except Compacted:
@@ -92,6 +94,7 @@ class Feed:
                 compacted = True
             except Unavailable as error:  # without its feed the leader would wait for ever for its own writes
                 log.warning("the store does not answer; following it again", error=str(error), at=self.view.revision)
+                self.trouble = str(error)
                 await asyncio.sleep(PAUSE_S)
 
     async def _rebuild(self) -> None:

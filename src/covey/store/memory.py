@@ -15,20 +15,21 @@ from itertools import islice
 
 from covey.base.clock import Clock
 from covey.base.errors import Unavailable
-from covey.store.lease import LocalLease
+from covey.store.lease import LocalLease, LocalLeases, check_duration
 from covey.store.limits import check_key, check_listing, check_prefix, check_transaction, prefix_end
-from covey.store.protocol import Batch, Compacted, Entry, Lease, Listing, Op, Put, Unchanged, Unmet
+from covey.store.protocol import LEASES, Batch, Compacted, Delete, Entry, Lease, Listing, Op, Put, Unchanged, Unmet
 from covey.store.watch import LogSlice, Watch, Watches, to_batch
 
 
 class MemoryData:
     """Records and their recent history. `kept` is the number of revisions that a watch can go back."""
 
-    __slots__ = ("_entries", "_history", "_kept", "_keys", "last_lease", "revision", "watches")
+    __slots__ = ("_entries", "_history", "_kept", "_keys", "last_lease", "leases", "revision", "watches")
 
     def __init__(self, kept: int = 10_000) -> None:
         self.revision = 0
         self.last_lease = 0
+        self.leases = LocalLeases(self._drop)
         self.watches = Watches()
         self._kept = kept
         self._entries: dict[str, Entry] = {}
@@ -76,6 +77,9 @@ class MemoryData:
         self.watches.feed((batch,))
         return self.revision
 
+    async def _drop(self, key: str) -> None:
+        self.write((), [Delete(key)])
+
     def read_log(self, revision: int) -> LogSlice:
         """All batches from `revision` on. Raises Compacted."""
         oldest = self.revision - len(self._history) + 1
@@ -122,6 +126,7 @@ class MemoryStore:
         self._check_open()
         await self._faults.before_read(key)
         self._check_open()
+        await self._data.leases.end_overdue()
         return self._data.get(key)
 
     async def list(self, prefix: str, *, start: str = "", limit: int = 0, descending: bool = False) -> Listing:
@@ -129,6 +134,7 @@ class MemoryStore:
         self._check_open()
         await self._faults.before_read(prefix)
         self._check_open()
+        await self._data.leases.end_overdue()
         return self._data.list(prefix, start, limit, descending)
 
     async def txn(self, compare: Sequence[Unchanged], ops: Sequence[Op]) -> int:
@@ -136,6 +142,7 @@ class MemoryStore:
         self._check_open()
         await self._faults.before_txn(compare, ops)
         self._check_open()  # the process may have died while its request was on the way
+        await self._data.leases.end_overdue()
         revision = self._data.write(compare, ops)
         await asyncio.sleep(0)  # the watches were fed: their readers go first
         await self._faults.after_txn(revision)
@@ -150,9 +157,20 @@ class MemoryStore:
         return _SpoiltWatch(watch, self._faults)
 
     async def lease(self, ttl_s: float) -> Lease:
+        check_duration(ttl_s)
+        await self._reach()
+        data = self._data
+        data.last_lease += 1
+        key = f"{LEASES}{data.last_lease:016x}"
+        held = Unchanged(key, data.write((), [Put(key, b"")]))
+        lease = LocalLease(data.last_lease, ttl_s, held, self._clock, data.leases, self._reach)
+        data.leases.add(lease)
+        return lease
+
+    async def _reach(self) -> None:
         self._check_open()
-        self._data.last_lease += 1
-        return LocalLease(self._data.last_lease, ttl_s, self._clock, lambda: self._is_open)
+        await self._faults.before_read(LEASES)
+        self._check_open()
 
     async def close(self) -> None:
         self._is_open = False

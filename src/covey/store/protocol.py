@@ -14,6 +14,7 @@ from covey.base.errors import Conflict, Unavailable
 
 LARGEST_TRANSACTION = 128  # operations and comparisons, each
 LARGEST_REQUEST = 1_500_000  # bytes
+LEASES = "lease/"  # the keys of leases; nobody but the store writes there
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +94,32 @@ class Compacted(Unavailable):
         self.oldest = oldest
 
 
+class Ended(Unavailable):
+    """The lease is over, and does not come back."""
+
+    def __init__(self, lease: int) -> None:
+        super().__init__("the lease has ended", f"lease {lease}", "ask for a new one")
+
+
 class Lease(Protocol):
     """A right that ends by itself unless renewed; elects the leader and nothing more (S1)."""
 
     @property
     def id(self) -> int: ...
-    async def renew(self) -> None:
-        """Raises Unavailable once it has expired."""
+
+    @property
+    def held(self) -> Unchanged:
+        """Holds for as long as the lease does: each lease has a key in the store, which goes, for all to see, in the moment in which
+        the lease ends. By the holder's own clock it has ended before that."""
         ...
 
-    async def revoke(self) -> None: ...
+    async def renew(self) -> None:
+        """Raises Ended once it has expired or was revoked; Unavailable when the store does not answer: then it goes on to run out."""
+        ...
+
+    async def revoke(self) -> None:
+        """Raises Unavailable when the store does not answer; it has ended for its holder all the same."""
+        ...
 
 
 class Store(Protocol):
@@ -135,7 +152,7 @@ class Store(Protocol):
         ...
 
     async def lease(self, ttl_s: float) -> Lease:
-        """A new lease, for `ttl_s` seconds (BadInput unless positive), with an id that no lease of this store had before."""
+        """A new lease, for `ttl_s` seconds (BadInput unless positive), with an id and a key that no lease of this store had before."""
         ...
 
     async def close(self) -> None:

@@ -19,9 +19,9 @@ from typing import BinaryIO
 
 from covey.base.clock import Clock
 from covey.base.errors import NoSpace, NotFound, Unavailable
-from covey.store.lease import LocalLease
+from covey.store.lease import LocalLease, LocalLeases, check_duration
 from covey.store.limits import check_key, check_listing, check_prefix, check_transaction, prefix_end
-from covey.store.protocol import Batch, Compacted, Entry, Lease, Listing, Op, Unchanged
+from covey.store.protocol import LEASES, Batch, Compacted, Delete, Entry, Lease, Listing, Op, Put, Unchanged
 from covey.store.reserve import Reserve
 from covey.store.sqlite_file import LOG_ENDS, ORDINAL_BITS, explain, open_reader, open_writer, take_lock
 from covey.store.sqlite_writer import Outcome, Request, Writer, Written
@@ -59,6 +59,7 @@ class SqliteStore:
     __slots__ = (
         "_clock",
         "_first_lease",
+        "_granted",
         "_is_open",
         "_leases",
         "_lock",
@@ -84,7 +85,8 @@ class SqliteStore:
         self._writer = Writer(path, opened.writing, opened.reserve, kept, self._deliver_soon)
         # an id that some record tells of has moved the revision on, so no later process gives it out again
         self._first_lease = (self._writer.revision + 1) << 20
-        self._leases = 0
+        self._granted = 0
+        self._leases = LocalLeases(self._drop)
 
     @classmethod
     async def open(cls, path: Path, clock: Clock, *, kept: int = KEPT_REVISIONS, reserve: int = RESERVE_BYTES) -> SqliteStore:
@@ -94,7 +96,14 @@ class SqliteStore:
         Raises Refused when another process has it open, or it is damaged, newer or not Covey's; NotFound without its
         directory; NoSpace; Unavailable when it cannot be read or written."""
         opened = await asyncio.to_thread(_open, path, clock, reserve)
-        return cls(path, clock, opened, kept)
+        store = cls(path, clock, opened, kept)
+        try:
+            for left in (await store.list(LEASES)).entries:  # of a process that is no more
+                await store._drop(left.key)
+        except BaseException:
+            await store.close()
+            raise
+        return store
 
     @property
     def reserve_used(self) -> bool:
@@ -105,6 +114,8 @@ class SqliteStore:
     async def get(self, key: str) -> Entry | None:
         check_key(key)
         self._check_open()
+        if self._leases:
+            await self._leases.end_overdue()
         try:
             row = self._reader.execute(_GET, (key,)).fetchone()
         except sqlite3.Error as error:
@@ -114,6 +125,8 @@ class SqliteStore:
     async def list(self, prefix: str, *, start: str = "", limit: int = 0, descending: bool = False) -> Listing:
         check_listing(prefix, start, limit)
         self._check_open()
+        if self._leases:
+            await self._leases.end_overdue()
         end = prefix_end(prefix)
         if descending:
             question, first, beyond = _DESCENDING, prefix, min(end or start, start or end or "")
@@ -132,6 +145,11 @@ class SqliteStore:
         return Listing(tuple([Entry(*row) for row in rows]), (newest or 0) >> ORDINAL_BITS)
 
     async def txn(self, compare: Sequence[Unchanged], ops: Sequence[Op]) -> int:
+        if self._leases:
+            await self._leases.end_overdue()
+        return await self._commit(compare, ops)
+
+    async def _commit(self, compare: Sequence[Unchanged], ops: Sequence[Op]) -> int:
         size = check_transaction(compare, ops)
         self._check_open()
         future: asyncio.Future[int] = self._loop.create_future()
@@ -149,15 +167,26 @@ class SqliteStore:
         return self._watches.add(Watch(prefix, from_revision, self._read_log))
 
     async def lease(self, ttl_s: float) -> Lease:
-        self._check_open()
-        lease = LocalLease(self._first_lease + self._leases, ttl_s, self._clock, lambda: self._is_open)
-        self._leases += 1
+        check_duration(ttl_s)
+        id = self._first_lease + self._granted
+        self._granted += 1
+        key = f"{LEASES}{id:016x}"
+        held = Unchanged(key, await self.txn([], [Put(key, b"")]))
+        lease = LocalLease(id, ttl_s, held, self._clock, self._leases, self._reach)
+        self._leases.add(lease)
         return lease
+
+    async def _reach(self) -> None:
+        self._check_open()
+
+    async def _drop(self, key: str) -> None:
+        await self._commit([], [Delete(key)])
 
     async def close(self) -> None:
         """Finish the transactions that were asked for, end the watches, carry the write-ahead log over into the
         database and let go of it."""
         self._is_open = False
+        self._leases.forget()
         self._submit()
         self._writer.close()
         await asyncio.to_thread(self._writer.join)

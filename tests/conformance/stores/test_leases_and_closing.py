@@ -8,14 +8,17 @@ import pytest
 
 from covey.base.errors import BadInput, Unavailable
 from covey.store.protocol import (
+    Change,
     Delete,
+    Ended,
     Entry,
     Put,
     Store,
     Unmet,
     absent,
 )
-from tests.kit.stores import Engine, batches, put, rest
+from tests.kit.eventually import eventually
+from tests.kit.stores import PATIENCE_S, Engine, batches, put, rest
 
 # leases
 
@@ -71,6 +74,55 @@ async def test_no_lease_has_the_id_of_one_that_a_record_tells_of(engine: Engine)
             seen.add(lease.id)
             await put(store, "leader", str(lease.id).encode())
         await store.close()
+
+
+async def test_a_lease_has_a_key_for_as_long_as_it_lasts(store: Store, engine: Engine) -> None:
+    lease, other = await store.lease(30), await store.lease(30)
+    assert lease.held.key != other.held.key
+    for _ in range(3):
+        engine.clock.seconds += 20
+        await lease.renew()
+        await other.renew()
+        entry = await store.get(lease.held.key)
+        assert entry is not None
+        assert entry.revision == lease.held.revision
+    await lease.revoke()
+    assert await store.get(lease.held.key) is None
+    assert await store.get(other.held.key) is not None
+
+
+async def test_what_is_written_under_the_comparison_of_a_lease_is_refused_once_it_is_over(store: Store) -> None:
+    lease = await store.lease(30)
+    assert await store.txn([lease.held], [Put("led", b"1")])
+    await lease.revoke()
+    with pytest.raises(Unmet) as unmet:
+        await store.txn([lease.held], [Put("led", b"2")])
+    assert unmet.value.key == lease.held.key
+
+
+async def test_the_end_of_a_lease_that_nobody_renews_is_seen_by_who_watches_its_key(store: Store, engine: Engine) -> None:
+    lease = await store.lease(2)
+    watch = store.watch(lease.held.key, lease.held.revision + 1)
+    engine.clock.seconds += 2.01  # etcd counts by a clock of its own
+    (batch,) = await batches(watch, 1)
+    assert batch.changes == (Change(lease.held.key, None),)
+    assert await store.get(lease.held.key) is None
+    with pytest.raises(Ended):
+        await lease.renew()
+
+
+async def test_no_key_of_a_lease_outlives_its_process_for_longer_than_the_lease(engine: Engine) -> None:
+    store = await engine.open()
+    lease = await store.lease(2)
+    await store.close()
+    store = await engine.open()
+    engine.clock.seconds += 2.01
+
+    async def gone() -> bool:
+        return await store.get(lease.held.key) is None
+
+    await eventually(gone, within=PATIENCE_S)
+    await store.close()
 
 
 @pytest.mark.parametrize("ttl_s", [0, -1, float("nan")])
