@@ -15,6 +15,7 @@ from covey.lab.lab import mounts_below, plan_up
 from covey.lab.layout import NETWORK, REPLICATION, Cut, Lab
 from covey.lab.processes import Process, command_lines, end, name_of, place_of, send, starters
 from covey.lab.record import alone, find_lab, load_lab, save_lab
+from tests.kit.eventually import eventually
 
 LAB = Lab("trial", Path("/srv"), 3)
 
@@ -114,7 +115,7 @@ def sleeper(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 async def test_what_holds_a_lab_is_found_and_ended_and_nothing_else(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
-    assert sleeper.pid in starters(tmp_path / "trial")
+    await eventually(lambda: sleeper.pid in starters(tmp_path / "trial"))  # its words are there a moment after it is
     assert starters(tmp_path / "trial/n1") == [sleeper.pid]
     assert not starters(tmp_path / "tria")
     assert not starters(tmp_path / "trial/n")
