@@ -53,6 +53,16 @@ async def test_what_was_shown_is_what_is_done(flock: Flock, root: httpx2.AsyncCl
     assert job["state"] == "succeeded" and job["digest"] == digest
 
 
+async def test_many_that_are_removed_together_do_not_change_each_others_plans(flock: Flock, root: httpx2.AsyncClient) -> None:
+    await done(root, await root.post("/v1/networks", json={"name": "lan", "subnet": "10.77.0.0/24"}))
+    for number, name in enumerate(("web1", "web2", "web3")):
+        await done(root, await root.post("/v1/instances", json={"name": name, "nics": [{"network": "lan"}]}))
+        await done(root, await root.post("/v1/forwards", json={"port": f"tcp/{8080 + number}", "instance": name}))
+    plans = {name: await root.delete(f"/v1/instances/{name}?dry_run=true") for name in ("web1", "web2", "web3")}
+    jobs = [await root.delete(f"/v1/instances/{name}?expect={plan.json()['digest']}") for name, plan in plans.items()]
+    assert [(await done(root, job))["state"] for job in jobs] == ["succeeded"] * 3
+
+
 async def test_the_impossible_is_refused_at_once_and_makes_no_job(flock: Flock, root: httpx2.AsyncClient) -> None:
     jobs = len((await root.get("/v1/jobs")).json()["items"])
     answer = await root.post("/v1/instances", json={**WEB, "memory": 2**43})

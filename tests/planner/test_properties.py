@@ -17,11 +17,13 @@ from covey.model.plan import Plan
 from covey.model.pool import FLOOR_BYTES, FLOOR_FRACTION
 from covey.model.record import decoded, encoded
 from covey.model.request import Request
+from covey.model.requests.instance import RemoveInstance
+from covey.model.snapshot import Layer
 from covey.model.step import FORWARD, PIVOT, UNDOABLE, ResultOf
 from covey.model.view import ClusterView
 from covey.planner.registry import plan as plan_of
 from covey.store.limits import check_key
-from tests.kit.builders import a_job
+from tests.kit.builders import a_cluster, a_disk, a_forward, a_job, a_nic, a_snapshot_of, an_instance, asked
 from tests.kit.requests import request_kinds, requests
 from tests.planner.worlds import VIEWS, planned, pools_of
 
@@ -120,6 +122,32 @@ def test_plans_with_other_steps_have_other_digests() -> None:
     view = a_cluster(instances=[an_instance()])
     digests = {plan_of(view, asked(GrowDisk(instance="web1", disk=0, size=size * 2**30))).digest for size in (11, 12)}
     assert len(digests) == 2
+
+
+def test_of_many_that_are_removed_none_changes_what_was_shown_of_the_others() -> None:
+    web, db = an_instance("web1", nics=(a_nic(number=10),)), an_instance("db1", nics=(a_nic(number=11),))
+    both = a_cluster(instances=[web, db], extra=[a_forward(web), a_forward(db, 5432)])
+    db_alone = a_cluster(instances=[db], extra=[a_forward(db, 5432)])
+    removal = asked(RemoveInstance(instance="db1"))
+    assert plan_of(both, removal).digest == plan_of(db_alone, removal).digest
+
+
+def test_a_forward_that_goes_along_and_was_not_shown_makes_another_plan() -> None:
+    web = an_instance("web1", nics=(a_nic(number=10),))
+    shown, by_now = ([a_forward(web)], [a_forward(web), a_forward(web, 443)])
+    removal = asked(RemoveInstance(instance="web1"))
+    assert len({plan_of(a_cluster(instances=[web], extra=extra), removal).digest for extra in (shown, by_now)}) == 2
+
+
+def test_a_layer_that_goes_with_the_last_that_needs_it_makes_no_other_plan() -> None:
+    web, [layer, _] = a_snapshot_of(an_instance("web1", disks=(a_disk(),)))
+    assert isinstance(layer, Layer)
+    clone = an_instance("web2", disks=(replace(a_disk("web2/0"), base=layer.id),))
+    removal = asked(RemoveInstance(instance="web2", purge=True))
+    shared = plan_of(a_cluster(instances=[web, clone], extra=[layer]), removal)
+    last = plan_of(a_cluster(instances=[clone], extra=[layer]), removal)
+    assert len(last.steps) == len(shared.steps) + 1
+    assert shared.digest == last.digest
 
 
 @MANY

@@ -50,6 +50,12 @@ class Step:
         """One line for people: "volume 20G of web1 on n1"."""
         raise NotImplementedError
 
+    @property
+    def effect(self) -> str:
+        """What of its title is this plan's own doing; what else the title tells of may change between the plan that was shown and the
+        one that is carried out (P2)."""
+        return self.title
+
 
 def step_kinds() -> dict[str, type[Step]]:
     """Every kind of step of this release."""

@@ -22,12 +22,23 @@ class EnsureNetwork(Step, kind="network@1", role=UNDOABLE):
 
     @property
     def title(self) -> str:
+        ports = ", ".join(f"{entrance.protocol}/{entrance.port}" for entrance in self.network.entrances)
+        return self._titled(f"ports {ports}" if ports else "")
+
+    @property
+    def effect(self) -> str:
+        """Ports that lead to others come and go with those."""
+        before = self.before.entrances if self.before else ()
+        lost = [f"-{entrance}" for entrance in before if entrance not in self.network.entrances]
+        won = [f"+{entrance}" for entrance in self.network.entrances if entrance not in before]
+        return self._titled(" ".join((*lost, *won)))
+
+    def _titled(self, ports: str) -> str:
         network = self.network
         if network.adopted:
             return f"bridge {network.bridge} of the site is there"
         gateways = " and ".join(gateway for gateway in (network.gateway, network.gateway6) if gateway)
-        ports = [f"{entrance.protocol}/{entrance.port}" for entrance in network.entrances]
-        parts = [gateways, "NAT" if network.type == "nat" else "", f"ports {', '.join(ports)}" if ports else ""]
+        parts = [gateways, "NAT" if network.type == "nat" else "", ports]
         return f"bridge {network.bridge} with {', '.join(filter(None, parts)) or 'no address'}"
 
 
