@@ -14,7 +14,8 @@ from covey import __version__
 from covey.base.hiding import without_secret_texts
 from covey.base.units import exact_size
 from covey.model import codec
-from covey.model.instance import Instance
+from covey.model.instance import Instance, Nic
+from covey.model.network import Network
 from covey.model.record import COLLECTIONS
 from covey.model.view import ClusterView
 
@@ -43,6 +44,8 @@ _DROPPED = {
     "desired_by",
     "accelerator_why",
     "expected",
+    "identity",  # what a clone's guest was told of itself: an instance made anew begins with disks of its own
+    "sealed",
 }
 # Fields of instances under the names that `instance add -f` reads.
 _READ_AS = {"ssh_keys": "ssh-key", "tags": "tag", "firewalls": "firewall"}
@@ -60,7 +63,7 @@ def export(view: ClusterView, may: frozenset[str]) -> Document:
             continue
         records = sorted((held[1] for held in view.collections[collection].values()), key=_name)
         document[f"{collection}s"] = [
-            _instance(record, names) if isinstance(record, Instance) else _wishes(record, names) for record in records
+            _instance(record, view, names) if isinstance(record, Instance) else _wishes(record, names) for record in records
         ]
     return document
 
@@ -84,16 +87,17 @@ def _wishes(record: Any, names: Mapping[str, str]) -> Document:
 def _named(value: Any, names: Mapping[str, str]) -> Any:
     """The value with ids replaced by names."""
     if isinstance(value, str):
-        return names.get(value) or without_secret_texts(value)
+        kind, colon, id = value.rpartition(":")  # "firewall:ID"
+        return names.get(value) or (f"{kind}:{names[id]}" if colon and id in names else without_secret_texts(value))
     if isinstance(value, Mapping):
         return {key: _named(inner, names) for key, inner in value.items()}
     return [_named(inner, names) for inner in value] if isinstance(value, list) else value
 
 
-def _instance(record: Instance, names: Mapping[str, str]) -> Document:
+def _instance(record: Instance, view: ClusterView, names: Mapping[str, str]) -> Document:
     """An instance as `instance add -f` reads it, and what that does not read."""
     wishes = {_READ_AS.get(key, key): value for key, value in _wishes(record, names).items()}
-    image = next((disk.image for disk in record.disks if disk.image), "")
+    image = record.disks[0].image if record.disks else ""
     wishes |= {"uuid": record.id, "memory": record.memory}
     wishes |= {key: exact_size(wishes[key]) for key in _SIZES if key in wishes}
     if image:
@@ -104,14 +108,17 @@ def _instance(record: Instance, names: Mapping[str, str]) -> Document:
         for disk in record.disks
     ]
     wishes.pop("nics", None)
-    wishes["nic"] = [_nic(nic, names) for nic in record.nics] or ["none"]
+    wishes["nic"] = [_nic(nic, view, names) for nic in record.nics] or ["none"]
     if wishes.pop("desired", "running") == "stopped":
         wishes["start"] = False
     ordered = [key for key in _FIRST if key in wishes] + sorted(wishes.keys() - set(_FIRST))
     return {key: wishes[key] for key in ordered if wishes[key] not in ("", [])}
 
 
-def _nic(nic: Any, names: Mapping[str, str]) -> Document:
+def _nic(nic: Nic, view: ClusterView, names: Mapping[str, str]) -> Document:
+    """A family that its network has and the NIC does not is "none", as leaving it out would be "auto"."""
     wishes = _wishes(nic, names)
     wishes.pop("index", None)
-    return {**wishes, "address": nic.address or "none"}
+    network: Network | None = view.find("network", nic.network)
+    has_ipv6 = nic.address6 or (network and network.subnet6)
+    return {**wishes, "address": nic.address or "none", **({"address6": nic.address6 or "none"} if has_ipv6 else {})}

@@ -33,6 +33,7 @@ from covey.cli.verbs import DURATION, SIZE, Manner, Number, changes, named
 @click.option("--memory", type=SIZE, help="Memory. [the cluster's default]")
 @click.option("--max-cpus", type=Number(1), metavar="N", help="Up to how many CPUs it can grow while it runs. [no growth]")
 @click.option("--max-memory", type=SIZE, help="Up to how much memory it can grow while it runs. [no growth]")
+@click.option("--machine", metavar="TYPE", help="Its machine type, such as pc-q35-7.2. [the cluster's default]")
 @platform_options
 @click.option("--image", metavar="IMAGE", help="Golden image that its first disk is made from.")
 @click.option("--iso", metavar="IMAGE", help="Image in its CD-ROM drive.")
@@ -66,7 +67,7 @@ def add(session: Session, /, name: str | None, file: str | None, manner: Manner,
     """Make an instance and start it.
 
     A file for -f holds a YAML list with a mapping for each instance. Its keys are the options of this page without dashes in front (name,
-    cpus, memory, max-cpus, max-memory, firmware, cpu-model, boot, raw-xml, image, iso, disk, network, nic, firewall, uuid, ssh-key, user-data, tag, notes, owner, protected, start, wait, timeout); what may be repeated here
+    cpus, memory, max-cpus, max-memory, machine, firmware, cpu-model, boot, raw-xml, image, iso, disk, network, nic, firewall, uuid, ssh-key, user-data, tag, notes, owner, protected, start, wait, timeout); what may be repeated here
     is a list there. All are checked before the first is made: one bad entry, and none is.
     """
     if file is not None:

@@ -12,7 +12,7 @@ import yaml
 
 from covey.base.errors import BadInput, CoveyError, check
 from covey.cli.change import Task, show_plan, submit_many
-from covey.cli.instance.wishes import DISK_KEYS, KEYS, NIC_KEYS, body_of
+from covey.cli.instance.wishes import DISK_KEYS, KEYS, NIC_KEYS, NIC_SETTINGS, body_of
 from covey.cli.session import Session
 from covey.cli.text import complain, plural, say
 from covey.cli.verbs import Manner
@@ -80,7 +80,7 @@ def _readable(item: Any, passed_over: set[str]) -> Any:
     """An instance of an export, without what is no option of `instance add`."""
     if not isinstance(item, dict):
         return item
-    parts = {"disk": DISK_KEYS, "nic": NIC_KEYS}
+    parts = {"disk": DISK_KEYS, "nic": (*NIC_KEYS, *NIC_SETTINGS)}
     kept: dict[str, Any] = {}
     for key, value in item.items():
         word = str(key).replace("-", "_")

@@ -43,5 +43,12 @@ def platform_of(wishes: Mapping[str, Any], directory: Path) -> dict[str, Any]:
         words = order if isinstance(order, list | tuple) else str(order).split(",")
         body["boot"] = [] if words == [NONE] else [str(word).strip() for word in words]
     if wishes.get("raw_xml"):
-        body["raw_xml"] = "" if wishes["raw_xml"] == NONE else read_text(wishes["raw_xml"], directory, "raw_xml")
+        body["raw_xml"] = _raw_xml(str(wishes["raw_xml"]), directory)
     return body
+
+
+def _raw_xml(wish: str, directory: Path) -> str:
+    """The XML of a file, or the XML itself, as `cluster export` writes it."""
+    if wish == NONE:
+        return ""
+    return wish if wish.lstrip().startswith("<") else read_text(wish, directory, "raw_xml")

@@ -9,6 +9,7 @@ from covey.base.errors import BadInput, check
 from covey.model.cluster import Defaults
 from covey.model.names import check_line, check_name, check_path, check_text
 from covey.model.request import Request
+from covey.model.requests.instance import check_machine
 
 ACCELERATORS = ("auto", "kvm", "tcg")
 _PREFIX = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){2}", re.ASCII)
@@ -23,10 +24,7 @@ def check_defaults(defaults: Defaults) -> None:
     check(0 <= defaults.crash_restarts <= 1000, BadInput("must be between 0 and 1000", "defaults.crash_restarts"))
     check(1 <= defaults.crash_window_s <= 30 * 86400, BadInput("must be between 1s and 30d", "defaults.crash_window_s"))
     check(0 <= defaults.keep_removed_s <= 366 * 86400, BadInput("must be between 0 and 366d", "defaults.keep_removed_s"))
-    check(
-        re.fullmatch(r"pc-(q35|i440fx)-\d+\.\d+", defaults.machine, re.ASCII),
-        BadInput("is not a machine type", "defaults.machine", "such as pc-q35-7.2"),
-    )
+    check_machine(defaults.machine, "defaults.machine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

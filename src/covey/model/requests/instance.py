@@ -23,6 +23,7 @@ MOST_CPUS = 1024
 LARGEST_USER_DATA = 64 * 1024
 FIRMWARES = ("bios", "uefi")
 BOOT_DEVICES = ("disk", "network", "cdrom")
+_MACHINE = re.compile(r"pc-(q35|i440fx)-\d+\.\d+", re.ASCII)
 _CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _SSH_KEY = re.compile(r"(ssh-[a-z0-9-]+|ecdsa-[a-z0-9-]+|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\n]*)?", re.ASCII)
 
@@ -38,6 +39,11 @@ def check_memory_size(memory: int, field: str) -> None:
         memory == 0 or SMALLEST_MEMORY <= memory <= LARGEST_MEMORY,
         BadInput(f"memory of {humane_size(memory)} cannot be", field, "between 16M and 16T; a number without a unit is bytes"),
     )
+
+
+def check_machine(machine: str, field: str) -> None:
+    """Raises BadInput unless it is the versioned name of a machine type."""
+    check(_MACHINE.fullmatch(machine), BadInput("is not a machine type", field, "such as pc-q35-7.2"))
 
 
 def check_platform(firmware: str, cpu_model: str, boot: tuple[str, ...], raw_xml: str) -> None:
@@ -113,6 +119,7 @@ class AddInstance(Request, kind="instance.add"):
     cpu_model: str = ""  # "" is the usual one
     boot: tuple[str, ...] = ()  # of disk, network, cdrom, in this order; () is the usual one
     raw_xml: str = ""  # added to the domain as it is: the escape for what Covey does not know
+    machine: str = ""  # its machine type, pinned; "": the cluster's default
 
     def check(self) -> None:
         check_name(self.name, "name")
@@ -121,6 +128,8 @@ class AddInstance(Request, kind="instance.add"):
         for field in ("memory", "max_memory"):
             check_memory_size(getattr(self, field), field)
         check_platform(self.firmware, self.cpu_model, self.boot, self.raw_xml)
+        if self.machine:
+            check_machine(self.machine, "machine")
         for field in ("image", "iso"):
             if getattr(self, field):
                 check_name(getattr(self, field), field)

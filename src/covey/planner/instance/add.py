@@ -64,7 +64,7 @@ def add(view: ClusterView, request: AddInstance) -> Plan:
         node.id,
         request.cpus or defaults.cpus,
         memory,
-        defaults.machine,
+        request.machine or defaults.machine,
         "adding",
         "running" if request.start else "stopped",
         request.now,
