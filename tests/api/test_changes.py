@@ -45,6 +45,24 @@ async def test_a_dry_run_shows_the_plan_and_changes_nothing(flock: Flock, root: 
     assert (await root.get("/v1/instances")).json()["items"] == []
 
 
+async def test_instances_are_planned_one_behind_the_other_and_nothing_changes(flock: Flock, root: httpx2.AsyncClient) -> None:
+    await done(root, await root.post("/v1/networks", json={"name": "lan", "subnet": "10.77.0.0/24"}))
+    wanted = [{"name": name, "nics": [{"network": "lan"}]} for name in ("web1", "web2", "web1", "web3")]
+    answer = await root.post("/v1/plans", json={"instances": wanted})
+    assert answer.status_code == 200
+    one, two, again, three = answer.json()["plans"]
+    gets = [next(reason for reason in each["plan"]["reasons"] if "gets" in reason) for each in (one, two, three)]
+    assert gets == ["NIC 0 gets 10.77.0.2", "NIC 0 gets 10.77.0.3", "NIC 0 gets 10.77.0.4"]
+    assert again["plan"] is None and again["problem"]["detail"] == "the name is taken"
+    assert (await root.get("/v1/instances")).json()["items"] == []
+
+
+async def test_room_is_counted_over_all_that_are_planned_together(flock: Flock, root: httpx2.AsyncClient) -> None:
+    wanted = [{"name": name, "disks": [{"size": 500 * GIB, "format": "raw"}]} for name in ("web1", "web2")]
+    one, two = (await root.post("/v1/plans", json={"instances": wanted})).json()["plans"]
+    assert one["plan"] and two["problem"]["title"] == "NoSpace"
+
+
 async def test_what_was_shown_is_what_is_done(flock: Flock, root: httpx2.AsyncClient) -> None:
     digest = (await root.post("/v1/instances?dry_run=true", json=WEB)).json()["digest"]
     other = await root.post(f"/v1/instances?expect={digest}", json={**WEB, "start": False})

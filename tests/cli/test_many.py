@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,18 +34,33 @@ def good(server: FakeServer) -> FakeServer:
     numbers = iter(range(21, 99))
 
     def answer(asked: Asked) -> Reply:
-        if "dry_run" in asked.query:
-            return Reply(200, a_plan(f"add instance {asked.body['name']}"))
         number = next(numbers)
         server.on("GET", f"/v1/jobs/{number}", a_job(number, title=f"instance add {asked.body['name']}"))
         return Reply(202, a_job(number, "queued"))
 
     server.on("POST", "/v1/instances", answer)
+    server.on("POST", "/v1/plans", planned())
     return server
 
 
+def planned(**problems: dict[str, Any]) -> Callable[[Asked], Reply]:
+    """Plans of all entries but those that have a problem."""
+
+    def answer(asked: Asked) -> Reply:
+        names = [body["name"] for body in asked.body["instances"]]
+        plans = [
+            {"plan": None, "problem": problems[name]}
+            if name in problems
+            else {"plan": a_plan(f"add instance {name}"), "problem": None}
+            for name in names
+        ]
+        return Reply(200, {"plans": plans})
+
+    return answer
+
+
 def handed_in(server: FakeServer) -> list[Asked]:
-    return [asked for asked in server.of("POST") if "dry_run" not in asked.query]
+    return [asked for asked in server.of("POST") if asked.path == "/v1/instances"]
 
 
 def test_a_file_adds_many(covey: Covey, good: FakeServer, tmp_path: Path) -> None:
@@ -80,6 +97,22 @@ def test_a_dry_run_of_a_file_shows_every_plan(covey: Covey, good: FakeServer) ->
     assert handed_in(good) == []
 
 
+def test_entries_are_planned_together_and_their_user_data_stays_here(covey: Covey, good: FakeServer, tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text("#cloud-config\npassword: hunter2\n")
+    (tmp_path / "many.yaml").write_text("- {name: a, user-data: web.yaml}\n- name: b\n")
+    assert covey("instance", "add", "-f", str(tmp_path / "many.yaml"), "-n").status == 0
+    (asked,) = good.asked
+    assert asked.body == {"instances": [{"name": "a", "user_data": "#cloud-config\n"}, {"name": "b"}]}
+
+
+def test_more_entries_than_one_question_holds_are_planned_in_portions(covey: Covey, good: FakeServer) -> None:
+    text = "".join(f"- {{name: pc{number}, notes: {'x' * 3000}}}\n" for number in range(700))
+    assert covey("instance", "add", "-f", "-", "-n", stdin=text).status == 0
+    portions = [asked.body["instances"] for asked in good.asked]
+    assert [body["name"] for portion in portions for body in portion] == [f"pc{number}" for number in range(700)]
+    assert len(portions) == 3
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -113,15 +146,7 @@ def test_one_bad_entry_is_named_and_none_is_added(covey: Covey, good: FakeServer
 
 
 def test_what_only_the_server_knows_stops_all_too(covey: Covey, server: FakeServer) -> None:
-    server.on(
-        "POST",
-        "/v1/instances",
-        lambda asked: (
-            problem("NotFound", 404, "there is no image of that name", "image x")
-            if "image" in asked.body
-            else Reply(200, a_plan())
-        ),
-    )
+    server.on("POST", "/v1/plans", planned(b=problem("NotFound", 404, "there is no image of that name", "image x").body))
     outcome = covey("instance", "add", "-f", "-", stdin="- name: a\n- {name: b, image: x}\n")
     assert outcome.status == 2
     assert outcome.err == (
@@ -146,11 +171,10 @@ def test_what_no_longer_fits_is_told_once_and_stops_the_rest(covey: Covey, serve
     full = problem("NoSpace", 409, "network lan has no free address", "instance b")
 
     def answer(asked: Asked) -> Reply:
-        if "dry_run" in asked.query:
-            return Reply(200, a_plan())
         return full if asked.body["name"] == "b" else Reply(202, a_job(21))
 
     server.on("POST", "/v1/instances", answer)
+    server.on("POST", "/v1/plans", planned())
     server.on("GET", "/v1/jobs/21", a_job(21))
     outcome = covey("instance", "add", "-f", "-", stdin="".join(f"- name: {name}\n" for name in "abcd"))
     assert outcome.status == 1

@@ -23,7 +23,7 @@ from covey.model.step import FORWARD, PIVOT, UNDOABLE, ResultOf
 from covey.model.view import ClusterView
 from covey.planner.registry import plan as plan_of
 from covey.store.limits import check_key
-from tests.kit.builders import a_cluster, a_disk, a_forward, a_job, a_nic, a_snapshot_of, an_instance, asked
+from tests.kit.builders import a_cluster, a_disk, a_forward, a_nic, a_snapshot_of, an_instance, asked
 from tests.kit.requests import request_kinds, requests
 from tests.planner.worlds import VIEWS, planned, pools_of
 
@@ -174,7 +174,7 @@ def test_plans_made_one_after_the_other_share_no_gap(view: ClusterView, asked: l
     for number, request in enumerate(asked):
         plan = planned(view, request)
         if isinstance(plan, Plan):
-            view = as_if(view, a_job(number + 1, request), plan)
+            view = as_if(view, number + 1, plan)
             _check_unique(view)
     for node, space in ((node, space) for node, said in view.telemetry.items() for space in said.pools.items()):
         left = space[1].free - view.claimed.get(f"{node}/{space[0]}", 0)

@@ -47,7 +47,10 @@ class Body(Generic[R]):
 
     def values(self, data: bytes) -> dict[str, Any]:
         """The fields that a body gives. Raises BadInput naming the first wrong one."""
-        parsed = parse(self.model, data)
+        return self.given(parse(self.model, data))
+
+    def given(self, parsed: BaseModel) -> dict[str, Any]:
+        """The fields that a body gives, once it is read."""
         given = {name: getattr(parsed, name) for name in parsed.model_fields_set}
         for name, convert in self.convert.items():
             if given.get(name) is not None:

@@ -66,6 +66,19 @@ class PlanDocument(Document):
     awaits: AwaitDocument | None
 
 
+class PlanOrProblem(Document):
+    """What would be done, or why that cannot be."""
+
+    plan: PlanDocument | None
+    problem: Problem | None
+
+
+class PlansDocument(Document):
+    """Plans of several changes, each as it would be behind those before it."""
+
+    plans: list[PlanOrProblem]
+
+
 class JobStep(Document):
     number: int
     kind: str

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import create_model
+from starlette.responses import Response
+
+from covey.api.bodies import StrictModel, body_of, parse
 from covey.api.changes import change, listed, shown
-from covey.api.documents import InstanceDocument, RemovedDocument
-from covey.api.operation import PURGE
+from covey.api.documents import InstanceDocument, PlansDocument, RemovedDocument
+from covey.api.operation import PURGE, Call, Operation, json_response
+from covey.api.problems import problem_document
+from covey.base.errors import CoveyError
 from covey.model.requests.clone import CloneInstance
 from covey.model.requests.instance import (
     AddInstance,
@@ -18,10 +27,33 @@ from covey.model.requests.instance import (
     StartInstance,
     StopInstance,
 )
+from covey.service import jobs
 from covey.service.listing import INSTANCE, REMOVED
 
+MOST_PLANNED = 1000
+_ADD = body_of(AddInstance)
+_Several: Any = Annotated[list[_ADD.model], pydantic.Field(max_length=MOST_PLANNED)]  # type: ignore[name-defined]
+PlansBody = create_model(
+    "PlansBody", __base__=StrictModel, __doc__="Instances to be made in this order.", instances=(_Several, ...)
+)
 HERE = {"name": "instance"}
 ONE = "/v1/instances/{name}"
+
+
+async def plan_together(call: Call) -> Response:
+    body: Any = parse(PlansBody, await call.body())
+    wanted = [AddInstance(**_ADD.given(each)) for each in body.instances]
+    outcomes = await call.submissions.preview_in_order(call.principal, wanted)
+    view = call.inside.view
+    plans = [
+        {"plan": None, "problem": problem_document(outcome)}
+        if isinstance(outcome, CoveyError)
+        else {"plan": jobs.plan_document(view, outcome), "problem": None}
+        for outcome in outcomes
+    ]
+    return json_response({"plans": plans})
+
+
 OPERATIONS = (
     listed(INSTANCE, "/v1/instances", "list_instances", "All instances", InstanceDocument, "instance.read"),
     change(
@@ -31,6 +63,18 @@ OPERATIONS = (
         "Make an instance",
         AddInstance,
         example={"name": "web1", "image": "debian-12", "memory": 2147483648, "disks": [{"size": 21474836480}], "tags": ["web"]},
+    ),
+    Operation(
+        "POST",
+        "/v1/plans",
+        "plan_instances",
+        "What making these instances would do, each behind those before it; nothing changes",
+        "instance.add",
+        plan_together,
+        {200: PlansDocument},
+        body=PlansBody,
+        errors=(409, 413),
+        example={"instances": [{"name": "web1", "image": "debian-12"}, {"name": "web2", "image": "debian-12"}]},
     ),
     shown(INSTANCE, ONE, "show_instance", "One instance", InstanceDocument, "instance.read"),
     change(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.responses import Response
 
 from covey.base.errors import KINDS, BadInput, CoveyError, Denied
@@ -26,9 +28,13 @@ class Unauthenticated(Denied):
 
 
 def problem_response(error: CoveyError, status: int = 0, headers: dict[str, str] | None = None) -> Response:
-    """The title is the kind that base.errors knows, also of narrower kinds."""
     status = status or (412 if isinstance(error, Changed) else error.status)
-    kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in KINDS)
-    document = {**documents.problem({**error.to_json(), "kind": kind}, status), "request_id": belongs_to()}
+    document = problem_document(error, status)
     challenge = {"www-authenticate": "Bearer"} if status == 401 else {}
     return Response(dumps(document), status, {**challenge, **(headers or {})}, MEDIA_TYPE)
+
+
+def problem_document(error: CoveyError, status: int = 0) -> dict[str, Any]:
+    """The title is the kind that base.errors knows, also of narrower kinds."""
+    kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in KINDS)
+    return {**documents.problem({**error.to_json(), "kind": kind}, status or error.status), "request_id": belongs_to()}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from covey.base.errors import Unavailable
+from covey.base.errors import CoveyError, Unavailable
 from covey.client.connection import ANSWER_LIMIT_S, Answer, Connection, EventStream, path_of
+from covey.client.problem import error_from
 from covey.client.stream import ServerEvent
 
 if TYPE_CHECKING:
@@ -83,6 +85,12 @@ class Client:
         """What the change would do; nothing is changed."""
         plan: Plan = self._send(change, {"dry_run": "true"}, {}).json()
         return plan
+
+    def plan_together(self, bodies: Sequence[Mapping[str, Any]]) -> builtins.list[Plan | CoveyError]:
+        """What making these instances would do, each behind those before it; in place of a plan, why it cannot be."""
+        change = Change("POST", path_of("plans"), {"instances": bodies})
+        found = self._send(change, {}, {}).json()["plans"]
+        return [each["plan"] or error_from(each["problem"]) for each in found]
 
     def submit(self, change: Change, terms: Terms) -> Job:
         """Hand the change in; its job goes on by itself."""

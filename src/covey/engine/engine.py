@@ -211,7 +211,7 @@ class Engine:
             self._blocked.pop(job.id, None)
             self._busy.take(job.id, plan.uses)
             commits.append(self._commit(job, plan, view))
-            view = as_if(view, job, plan)
+            view = as_if(view, job.id, plan)
         if commits:
             await asyncio.gather(*commits)
 
@@ -406,11 +406,11 @@ def _check_size(ops: list[Op], job: Job) -> None:
     check(size <= LARGEST_BEGIN, BadInput(f"a plan of {size} bytes is too large", job, "shorten its notes, keys or scripts"))
 
 
-def as_if(view: ClusterView, job: Job, plan: Plan) -> ClusterView:
-    """The view with this plan's claims and first writes counted, for the next to be planned."""
+def as_if(view: ClusterView, job: int, plan: Plan) -> ClusterView:
+    """The view with the claims and first writes of a job's plan counted, for the next to be planned."""
     changes: Changes = [(w.key, None if w.record is None else records.decoded(w.key, w.record)) for w in plan.begin]
     if plan.claims:
-        record = PlanRecord(job.id, plan)
+        record = PlanRecord(job, plan)
         changes.append((records.key_of(record), record))
     if not plan.steps:
         changes += [(w.key, None if w.record is None else records.decoded(w.key, w.record)) for w in plan.success]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from covey.base.errors import BadInput, Conflict, Refused, Unavailable, check
+from covey.base.errors import BadInput, Conflict, CoveyError, Refused, Unavailable, check
 from covey.base.log import belongs_to
+from covey.engine.engine import as_if
 from covey.model import record as records
 from covey.model.job import Job
 from covey.model.plan import Plan
@@ -69,6 +71,22 @@ class Submissions:
         """The plan as it would be now; nothing changes. Raises what `take` raises before it commits."""
         completed, _, _ = self._accept(principal, request, options)
         return self._planned(completed, options)
+
+    async def preview_in_order(self, principal: Principal, requests: Sequence[Request]) -> list[Plan | CoveyError]:
+        """The plan of each as it would be behind those before it; in place of one that cannot be, why."""
+        outcomes: list[Plan | CoveyError] = []
+        view = self._inside.view
+        for number, request in enumerate(requests, 1):
+            await asyncio.sleep(0)  # others are served meanwhile
+            try:
+                completed, _, _ = self._accept(principal, request, Options())
+                planned = plan(view, completed)
+            except CoveyError as error:
+                outcomes.append(error)
+                continue
+            outcomes.append(planned)
+            view = as_if(view, -number, planned)  # a number that no job has
+        return outcomes
 
     async def take(self, principal: Principal, request: Request, options: Options) -> Taken:
         """Commit the job. Raises Denied, BadInput, Changed, what its planner raises (so that the impossible fails at once), Refused

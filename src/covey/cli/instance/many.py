@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
@@ -19,6 +20,14 @@ from covey.cli.verbs import Manner
 from covey.client.client import Change, Terms
 from covey.model import codec
 from covey.model.requests.instance import AddInstance
+
+if TYPE_CHECKING:
+    from covey.client.client import Client
+    from covey.client.documents import Plan
+
+MOST_AT_ONCE = 1000  # entries that are planned together
+LARGEST_QUESTION = 900 * 1024  # bytes; the server takes a MiB
+STAND_IN = {"user_data": "#cloud-config\n"}  # in place of user-data that only the job needs
 
 
 class Entry(NamedTuple):
@@ -34,22 +43,37 @@ def add_many(session: Session, file: str, manner: Manner) -> int:
     client = session.client
     bad: list[str] = []
     tasks = [Task(entry.body["name"], Change("POST", "/v1/instances", entry.body)) for entry in entries]
-    for entry, task in zip(entries, tasks, strict=True):
-        try:
-            plan = client.plan(task.change)
-        except CoveyError as error:
-            if error.exit_code == 3:  # no access or no answer: not the entry's fault
-                raise
-            bad.append(f"{entry.where}: {error}")
-            continue
-        if manner.dry_run:
-            show_plan(plan)
+    for entry, outcome in zip(entries, _planned(client, entries), strict=True):
+        if isinstance(outcome, CoveyError):
+            bad.append(f"{entry.where}: {outcome}")
+        elif manner.dry_run:
+            show_plan(outcome)
     _refuse(bad, len(entries))
     if manner.dry_run:
         return 0
     if not manner.quiet and not manner.no_wait:
         say(f"{plural(len(tasks), 'instance')} to add")
     return submit_many(client, [(task, Terms(manner.reason, manner.after)) for task in tasks], manner, stop=True)
+
+
+def _planned(client: Client, entries: Sequence[Entry]) -> Iterator[Plan | CoveyError]:
+    """What each would do behind those before it, as far as one question goes. User-data changes nothing about that but by being there."""
+    for bodies in _portions([{**entry.body, **STAND_IN} if "user_data" in entry.body else entry.body for entry in entries]):
+        yield from client.plan_together(bodies)
+
+
+def _portions(bodies: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """As many at once as the server takes."""
+    portion: list[dict[str, Any]] = []
+    size = 0
+    for body in bodies:
+        length = len(json.dumps(body)) + 2
+        if portion and (len(portion) == MOST_AT_ONCE or size + length > LARGEST_QUESTION):
+            yield portion
+            portion, size = [], 0
+        portion.append(body)
+        size += length
+    yield portion
 
 
 def read_entries(file: str) -> Iterator[Entry]:
