@@ -26,8 +26,8 @@ from covey.host.storage.fake import FakeStorage
 from covey.model import codec
 from covey.model import record as records
 from covey.model.job import Job
-from covey.model.node import Telemetry
-from covey.model.order import Charge, Message, Observed, Order, Progress, Telling
+from covey.model.node import InstanceUse, Telemetry
+from covey.model.order import Charge, Message, Observed, Order, Progress, Room, Telling
 from covey.model.pool import Place, Space
 from covey.model.steps.disk import EnsureVolume
 from covey.model.steps.node import EnsureAnswer
@@ -66,7 +66,12 @@ def a_machine() -> tuple[Host, SlowStorage]:
 
 
 def spaces(told: list[Message]) -> list[int]:
-    return [(CAPACITY - message.telemetry.pools[POOL.id].free) // GIB for message in told if isinstance(message, Telling)]
+    rooms = [
+        message.telemetry.pools if isinstance(message, Telling) else message.pools
+        for message in told
+        if isinstance(message, Telling | Room)
+    ]
+    return [(CAPACITY - pools[POOL.id].free) // GIB for pools in rooms]
 
 
 @in_virtual_time
@@ -83,6 +88,22 @@ async def test_readings_at_the_same_time_are_all_whole_and_told_in_the_order_in_
         thermometer.tell_room(step, undone=False),
     )
     assert spaces(told) == [1, 2, 3, 4]
+
+
+@in_virtual_time
+async def test_after_a_step_on_a_volume_nothing_is_told_but_room() -> None:
+    told: list[Message] = []
+    host, _ = a_machine()
+    thermometer = Thermometer(host, told.append, virtual_clock(), ABOUT)
+    thermometer.look_after(Charge({POOL.id: POOL.place}, ()))
+    await thermometer.tell_room(EnsureVolume(node=N1, volume=a_volume(), image=""), undone=False)
+    await thermometer.tell_room(EnsureAnswer(node=N1), undone=False)
+    assert told == [Room(told[0].as_of, {POOL.id: Space(CAPACITY, CAPACITY - GIB)}, ())]  # type: ignore[attr-defined]
+    known = replace(ABOUT, cpus=8, instances={"web1": InstanceUse(1.0, GIB, 2.0)})
+    room = told[0]
+    assert isinstance(room, Room)
+    after = room.within(known)
+    assert (after.cpus, after.instances, after.pools) == (8, known.instances, room.pools)
 
 
 @in_virtual_time
@@ -191,7 +212,7 @@ async def test_a_pool_that_was_taken_back_is_told_of_no_more() -> None:
     step = EnsurePool(node=N1, pool=POOL.id, place=POOL.place)
     await thermometer.tell_room(step, undone=False)
     await thermometer.tell_room(step, undone=True)
-    first, last = (message.telemetry for message in told if isinstance(message, Telling))
+    first, last = (message for message in told if isinstance(message, Room))
     assert POOL.id in {*first.pools, *(problem.partition(" ")[0] for problem in first.problems)} or first.problems
     assert (last.pools, last.problems) == ({}, ())
 

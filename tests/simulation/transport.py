@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from covey.base.errors import CoveyError, Unavailable
 from covey.controller.hearing import Hearing
 from covey.model.network import Network
-from covey.model.order import Charge, Epoch, Hello, Message, Observation, Observed, Order, Outcome, Telling
+from covey.model.order import Charge, Epoch, Hello, Message, Observation, Observed, Order, Outcome, Room, Telling
 from covey.model.pool import Pool
 from covey.model.step import Step
 from covey.model.view import ClusterView
@@ -195,6 +195,8 @@ class Fleet:
     def hear(self, node: str, message: Message) -> None:
         if isinstance(message, Telling):
             self.feed.tell(node, message.telemetry)
+        elif isinstance(message, Room):
+            self.feed.tell_room(node, message)
         elif isinstance(message, Observation):
             self._hearing.hear(message)
         elif isinstance(message, Observed):

@@ -14,7 +14,7 @@ from covey.host.guest.listener import GuestReport
 from covey.host.host import Host
 from covey.model.domain import FoundDomain
 from covey.model.node import InstanceUse, Telemetry
-from covey.model.order import Charge, Message, Observation, Observed, Telling
+from covey.model.order import Charge, Message, Observation, Observed, Room, Telling
 from covey.model.pool import Place, Space
 from covey.model.step import Step, step_kinds
 from covey.model.steps.pool import EnsurePool
@@ -136,7 +136,6 @@ class Thermometer:
         self._about = replace(about, kinds=tuple(sorted(step_kinds())))
         self._charge = Charge({}, ())
         self._cpu: dict[str, tuple[float, float]] = {}  # instance -> when, CPU seconds
-        self._instances: dict[str, InstanceUse] = {}
         self._problems: dict[str, str] = {}
         self._reading = asyncio.Lock()  # one at a time: what is told later was measured later
 
@@ -148,8 +147,8 @@ class Thermometer:
             await self.tell()
             await self._clock.sleep(TELEMETRY_EVERY_S)
 
-    async def tell(self, guests: bool = True) -> None:
-        self._emit(Telling(await self.read(guests)))
+    async def tell(self) -> None:
+        self._emit(Telling(await self.read()))
 
     async def tell_room(self, step: Step, undone: bool) -> None:
         """After a step on a volume: its pool's room, before the outcome frees the claim on it. A new pool's room is told from now on."""
@@ -157,18 +156,19 @@ class Thermometer:
             others = {pool: place for pool, place in self._charge.pools.items() if pool != step.pool}
             self._charge = replace(self._charge, pools=others if undone else {**others, step.pool: step.place})
         if step.object.startswith(("volume/", "pool/")):
-            await self.tell(guests=False)
+            async with self._reading:
+                pools = await self._measure_pools()
+                self._emit(Room(self._clock.now(), pools, tuple(self._problems.values())))
 
-    async def read(self, guests: bool = True) -> Telemetry:
-        """The machine as it is now; without `guests`, what they use is as it was read last."""
+    async def read(self) -> Telemetry:
+        """The machine as it is now."""
         async with self._reading:
-            return await self._read(guests)
+            return await self._read()
 
-    async def _read(self, guests: bool) -> Telemetry:
+    async def _read(self) -> Telemetry:
         facts, load = self._host.machine.facts(), self._host.machine.load()
         pools = await self._measure_pools()
-        if guests:
-            self._instances = await self._measure_instances()
+        instances = await self._measure_instances()
         return replace(
             self._about,
             as_of=self._clock.now(),
@@ -183,7 +183,7 @@ class Thermometer:
             cpu_percent=load.cpu_percent,
             uptime_s=load.uptime_s,
             pools=pools,
-            instances=self._instances,
+            instances=instances,
             problems=tuple(self._problems.values()),
         )
 

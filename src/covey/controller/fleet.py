@@ -16,7 +16,7 @@ from covey.base.errors import CoveyError, Unavailable, require
 from covey.base.text import plain
 from covey.controller.hearing import Hearing
 from covey.model.network import Network
-from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Observation, Observed, Outcome, Progress, Telling
+from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Observation, Observed, Outcome, Progress, Room, Telling
 from covey.model.pool import Place, Pool, Volume
 from covey.model.step import Step
 from covey.model.transfer import Content, Found
@@ -105,6 +105,8 @@ class Fleet:
     def _hear(self, node: str, message: Message) -> None:
         if isinstance(message, Telling):
             self._feed.tell(node, message.telemetry)
+        elif isinstance(message, Room):
+            self._feed.tell_room(node, message)
         elif isinstance(message, Observation):
             self._hearing.hear(message)
         elif isinstance(message, Observed):

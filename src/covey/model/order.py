@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from covey.model import codec
@@ -10,7 +10,7 @@ from covey.model.domain import Drift, FoundDomain
 from covey.model.filter import FoundFilters
 from covey.model.network import FoundNetwork, Network
 from covey.model.node import Telemetry
-from covey.model.pool import FoundVolume, Place
+from covey.model.pool import FoundVolume, Place, Space
 from covey.model.shape import Shape
 from covey.model.step import Step
 
@@ -127,6 +127,19 @@ class Observed(Message, kind="observed-all"):
     """Every domain of the machine, sent when a stream begins: what is not in it is missing."""
 
     observations: tuple[Observation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Room(Message, kind="room"):
+    """The part of telemetry that a step on a volume changes: room by pool id, and what is wrong with pools or the hypervisor."""
+
+    as_of: float
+    pools: dict[str, Space]
+    problems: tuple[str, ...]
+
+    def within(self, telemetry: Telemetry) -> Telemetry:
+        """What is known of the node, with this."""
+        return replace(telemetry, as_of=self.as_of, pools=self.pools, problems=self.problems)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import structlog
 
 from covey.base.errors import CoveyError, Unavailable
 from covey.model.node import Telemetry
+from covey.model.order import Room
 from covey.model.record import PREFIX, Record, from_bytes
 from covey.model.view import ClusterView
 from covey.store.protocol import Change, Compacted, Store
@@ -77,6 +78,12 @@ class Feed:
         before = self.view
         self.view = before.with_telemetry(node, telemetry)
         self._announce(before, [])
+
+    def tell_room(self, node: str, room: Room) -> None:
+        """Take in how much room a node has. Of one that has not introduced itself, all is told when it does."""
+        known = self.view.telemetry.get(node)
+        if known:
+            self.tell(node, room.within(known))
 
     async def _follow(self) -> None:
         compacted = False
