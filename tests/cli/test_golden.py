@@ -144,9 +144,34 @@ def test_job_list(golden: Golden, server: FakeServer) -> None:
     golden("job-list", "job", "list")
 
 
+REQUEST = {
+    "kind": "instance.add",
+    "name": "web1",
+    "cpus": 0,
+    "memory": 2 * 2**30,
+    "image": "debian-12",
+    "disks": [{"size": 20 * 2**30, "pool": "", "format": ""}, {"size": 0, "pool": "hdd", "format": "raw"}],
+    "nics": [{"network": "lan", "mac": "", "address": "auto", "up": False, "limit_in": 10**8, "rules": []}],
+    "tags": ["web", "stage"],
+    "notes": "ask anna before you touch it, and if she is away then ask whoever has the key",
+    "start": False,
+    "wait_ready": True,
+    "ready_timeout_s": 300.0,
+    "of_a_newer_release": "this",
+}
+
+
 def test_job_info(golden: Golden, server: FakeServer) -> None:
     waiting = {"condition": "ready", "deadline_at": "2026-11-20T05:40:00.000Z"}
-    found = a_job(412, "waiting", steps=steps("done", "done", "done", "done"), waiting=waiting, reason="for anna", after=[411])
+    found = a_job(
+        412,
+        "waiting",
+        steps=steps("done", "done", "done", "done"),
+        waiting=waiting,
+        reason="for anna",
+        after=[411],
+        request=REQUEST,
+    )
     server.on("GET", "/v1/jobs/412", found)
     golden("job-info", "job", "info", "412")
 

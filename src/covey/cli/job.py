@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from covey.base.errors import Refused
+from covey.cli.asked import asked_lines
 from covey.cli.change import GOES_ON, follow
 from covey.cli.change import watch as watch_job
 from covey.cli.lists import choose, names_of, show_items, show_json
@@ -81,6 +82,8 @@ def info(session: Session, /, job: int, log: bool, as_json: bool) -> None:
         show_json(found)
         return
     say(f"{heading(found)}  {found['state'].replace('_', ' ')} {elapsed(found, answer.at)}")
+    for line in asked_lines(found.get("request", {}), found["title"]):
+        say(line)
     if found.get("reason"):
         say(f'  reason: "{found["reason"]}"')
     if found.get("after"):

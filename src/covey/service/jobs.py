@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from covey.base.errors import BadInput, NotFound, check
+from covey.base.hiding import without_secrets
 from covey.engine.queue import Blocked
 from covey.model import codec
 from covey.model.job import EndedJob, Job
@@ -101,7 +102,7 @@ def request_document(request: Request) -> Document:
     encoded: Document = {"kind": request.kind}
     for name, value in codec.encode(request).items():
         if name not in HIDDEN:
-            encoded[name] = at(value) if name.endswith("_at") else value
+            encoded[name] = at(value) if name.endswith("_at") else without_secrets(None, value)
     return encoded
 
 
