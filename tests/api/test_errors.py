@@ -77,6 +77,8 @@ WRONG: list[tuple[str, str, bytes, int]] = [
     ("POST", "/v1/tokens", b'{"name": "x", "expires_at": "tomorrow"}', 400),
     ("POST", "/v1/tokens", b'{"name": "x", "expires_at": "0001-01-01T00:00:00+23:59"}', 400),
     ("POST", "/v1/tokens", b'{"name": "x", "expires_at": 5}', 400),
+    ("POST", "/v1/tokens", b'{"name": "x", "expires_at": "1970-01-01T00:00:00Z"}', 400),
+    ("POST", "/v1/tokens", b'{"name": "x", "expires_at": "2020-01-01T00:00:00Z"}', 409),
     ("POST", "/v1/instances", b" " * (2**20 + 1), 413),
 ]
 

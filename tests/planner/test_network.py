@@ -186,6 +186,8 @@ def test_guests_on_an_adopted_bridge_ask_the_site_unless_a_pool_is_given() -> No
         (AddNetwork(name="x", subnet="10.0.0.0/24", gateway="10.1.0.1"), "gateway"),
         (AddNetwork(name="x", subnet="10.0.0.0/24", host_ports=("22",)), "host_ports"),
         (AddNetwork(name="x", subnet="10.0.0.0/24", host_ports=("tcp/0",)), "host_ports"),
+        (AddNetwork(name="x", subnet="10.0.0.0/24", host_ports=("tcp/00022",)), "host_ports"),
+        (AddNetwork(name="x", subnet="10.0.0.0/24", host_ports=("tcp/22-22",)), "host_ports"),
         (AddNetwork(name="x", subnet="10.0.0.0/24", reserved=("10.0.0.9-10.0.0.3",)), "reserved"),
     ],
 )

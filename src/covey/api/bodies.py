@@ -16,7 +16,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, create_model
 
 from covey.base.clock import parse_time
-from covey.base.errors import BadInput, Bug
+from covey.base.errors import BadInput, Bug, check
 from covey.model.request import Request
 
 R = TypeVar("R", bound=Request)
@@ -144,7 +144,7 @@ def _given(model: BaseModel) -> dict[str, Any]:
 def _conversion(name: str, hint: Any) -> Convert | None:
     """What turns a parsed value into the dataclass's own; None when it is that already."""
     if hint is float and name.endswith("_at"):
-        return lambda text: moment(text, name)
+        return lambda text: _said_moment(text, name)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _conversion(name, next(argument for argument in arguments if argument is not type(None)))
@@ -154,6 +154,13 @@ def _conversion(name: str, hint: Any) -> Convert | None:
     if is_dataclass(hint):
         return lambda model: typing.cast(Any, hint)(**_given(model))
     return None
+
+
+def _said_moment(text: str, name: str) -> float:
+    """A time that somebody wants; 0, the beginning of the epoch, would be none."""
+    seconds = moment(text, name)
+    check(seconds > 0, BadInput(f"{text[:40]!r} is long past", name))
+    return seconds
 
 
 def moment(text: str, name: str) -> float:

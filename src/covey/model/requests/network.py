@@ -15,7 +15,7 @@ from covey.model.request import Request
 KINDS = ("nat", "routed", "isolated", "adopted")
 MOST_RESERVED = 1000
 MOST_PORTS = 100
-_PORT = re.compile(r"(tcp|udp)/([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
+_PORT = re.compile(r"(tcp|udp)/([1-9][0-9]{0,4})(?:-([1-9][0-9]{0,4}))?", re.ASCII)  # each port has one spelling
 _INTERFACE = re.compile(r"[a-z][a-z0-9._-]{0,14}", re.ASCII)
 
 
@@ -118,7 +118,7 @@ def parse_port(text: str, object: str) -> tuple[str, int, int]:
     match = _PORT.fullmatch(text)
     first, last = (int(match[2]), int(match[3] or match[2])) if match else (0, 0)
     check(
-        match and 0 < first <= last < 65536,
+        match and first <= last < 65536 and (first < last or not match[3]),
         BadInput(f"{text[:60]!r} is no port", object, "write it like tcp/22, udp/53 or tcp/8000-8010"),
     )
     return text[:3], first, last
