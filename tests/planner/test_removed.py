@@ -44,6 +44,13 @@ LOST = a_removed(WEB, WEB.disks[1], used=GIB)
 WITHOUT = replace(WEB, disks=WEB.disks[:1])
 
 
+def test_of_an_instance_without_disks_no_disks_are_counted() -> None:
+    view = a_cluster(instances=[an_instance(disks=())])
+    kept = of(view, RemoveInstance(instance="web1")).summary
+    assert kept == "remove instance web1, which has no disks; it can be had back for 7d"
+    assert of(view, RemoveInstance(instance="web1", purge=True)).summary == "remove instance web1, which has no disks"
+
+
 def the_kept(view: ClusterView, request: RemoveInstance | RemoveDisk) -> Removed:
     (removed,) = [record for record in written(of(view, request), "success").values() if isinstance(record, Removed)]
     return removed

@@ -49,7 +49,7 @@ def _for_good(view: ClusterView, instance: Instance) -> Plan:
     leaving = withdrawal(view, instance)
     gone, forgotten = let_go(view, instance.disks, instance)
     return Plan(
-        f"remove {instance} with {_disks(count)}",
+        f"remove {instance}{_with_disks(count)}",
         (
             *leaving.first,
             EnsureStopped(node=instance.node, instance=instance.id),
@@ -80,7 +80,7 @@ def _for_a_while(view: ClusterView, request: RemoveInstance, instance: Instance,
         request.reason,
     )
     return Plan(
-        f"remove {instance}; {_disks(len(volumes))} kept for {humane_duration(keep_s)}",
+        f"remove {instance}{_kept(len(volumes))} for {humane_duration(keep_s)}",
         (
             EnsureVolumesFound(node=instance.node, instance=instance.id, volumes=volumes, needed=False),
             *leaving.first,
@@ -98,6 +98,14 @@ def _for_a_while(view: ClusterView, request: RemoveInstance, instance: Instance,
         undone=(put(instance),),
         repair=f"covey instance remove {instance.name}",
     )
+
+
+def _with_disks(count: int) -> str:
+    return f" with {_disks(count)}" if count else ", which has no disks"
+
+
+def _kept(count: int) -> str:
+    return f"; {_disks(count)} kept" if count else ", which has no disks; it can be had back"
 
 
 def _disks(count: int) -> str:
