@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from covey.base.config import Settings, find_file, known_keys, parse_settings, read_settings, render_default, values_of
+from covey.base.config import (
+    Settings,
+    find_file,
+    find_looseness,
+    known_keys,
+    parse_settings,
+    read_settings,
+    render_default,
+    values_of,
+)
 from covey.base.errors import BadInput
 
 FILE = "/etc/covey/covey.toml"
@@ -78,6 +88,19 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "odd.toml").write_bytes(b"\xff")
     with pytest.raises(BadInput, match="UTF-8"):
         read_settings(str(tmp_path / "odd.toml"))
+
+
+def test_a_file_that_others_can_change_is_told_of(tmp_path: Path) -> None:
+    file = tmp_path / "covey.toml"
+    assert find_looseness("") == find_looseness(str(file)) == ""
+    file.write_text("")
+    file.chmod(0o644)
+    assert find_looseness(str(file)) == ""
+    file.chmod(0o666)
+    assert "everybody can write" in find_looseness(str(file))
+    file.chmod(0o644)
+    os.chown(file, 12345, -1)
+    assert "user 12345" in find_looseness(str(file))
 
 
 def test_a_named_file_goes_before_the_environments() -> None:

@@ -35,6 +35,16 @@ async def test_before_init_the_way_to_begin_is_told(tmp_path: Path) -> None:
     assert told["findings"][0]["fix"] == "covey cluster init NAME"
 
 
+async def test_a_settings_file_that_everybody_can_change_is_told_of(flock: Flock, tmp_path: Path) -> None:
+    file = tmp_path / "covey.toml"
+    file.write_text("")
+    file.chmod(0o666)
+    told = status(replace(flock.inside, config=str(file)))
+    (finding,) = told["findings"]
+    assert (finding["object"], finding["severity"]) == (str(file), "warning")
+    assert finding["fix"] == f"chown root {file}; chmod o-w {file}"
+
+
 async def test_a_healthy_cluster_is_well(flock: Flock) -> None:
     web = an_instance("web1", node=NODE)
     await flock.put(web, an_observed(web))

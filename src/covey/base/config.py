@@ -6,6 +6,7 @@ made from them. What is said on a command line goes before the file.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
@@ -155,6 +156,21 @@ def known_keys(settings: type = Settings, prefix: str = "") -> Iterator[Key]:
 def find_file(named: str, environ: Mapping[str, str]) -> str:
     """The file that is meant: named, else by COVEY_CONFIG, else the usual one if it is there; "" for none."""
     return named or environ.get("COVEY_CONFIG", "") or (DEFAULT_FILE if Path(DEFAULT_FILE).exists() else "")
+
+
+def find_looseness(file: str) -> str:
+    """Why others than root and whoever runs Covey can change the settings, in a sentence; "" when they cannot, or there is no file."""
+    if not file:
+        return ""
+    try:
+        status = Path(file).stat()
+    except OSError:
+        return ""
+    if status.st_mode & 0o002:
+        return "everybody can write to it, and so decide what Covey does"
+    if status.st_uid not in (0, os.geteuid()):
+        return f"it belongs to user {status.st_uid}, who can so decide what Covey does"
+    return ""
 
 
 def read_settings(file: str) -> Settings:

@@ -15,12 +15,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import NoReturn
 
+import structlog
+
 # structlog takes rich in for its tracebacks wherever that happens to be installed: 9 MB in each daemon, for nothing.
 sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
 
 from covey.base import log
 from covey.base.clock import SystemClock
-from covey.base.config import find_file
+from covey.base.config import find_file, find_looseness
 from covey.base.errors import CoveyError
 from covey.base.notify import show_life, tell_systemd
 from covey.main.layout import CANNOT, Choices, alone, choose, prepare
@@ -50,6 +52,8 @@ def main() -> None:
     except CoveyError as error:
         _give_up(given.program, error)
     log.configure(json=choices.log.form == "json", level=choices.log.level)
+    if loose := find_looseness(choices.config):
+        structlog.get_logger().warning("the settings file is not safe", file=choices.config, why=loose)
     gc.set_threshold(50_000, 20, 50)  # records are many, immutable and without cycles: looking through them often is time lost
     program: Callable[[Choices], Awaitable[None]]
     if given.program == "agent":  # imported one by one: none needs the memory of the others

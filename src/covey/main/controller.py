@@ -158,6 +158,7 @@ async def _take_part(
         reserve_used,
         choices.metrics.instances,
         authority,
+        choices.config,
     )
     leads = asyncio.Event()
     reaching: list[asyncio.Task[None]] = []  # one at most

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from covey.base.config import find_looseness
 from covey.base.errors import CoveyError, Unavailable
 from covey.base.units import humane_size
 from covey.model.node import Node
@@ -139,6 +140,8 @@ def _findings(inside: Inside, view: ClusterView) -> Iterator[Line]:
     if inside.reserve_used():
         advice = "make room on the disk of the state directory at once; changes are refused when the reserve is gone, too"
         yield _line(ERROR, "store", "its disk is full, it lives on its reserve", 0.0, advice)
+    if loose := find_looseness(inside.config):
+        yield _line(WARNING, inside.config, loose, 0.0, f"chown root {inside.config}; chmod o-w {inside.config}")
     yield from _of_nodes(view)
     yield from _of_instances(view)
     yield from _of_jobs(view)

@@ -42,6 +42,7 @@ class Inside:
     reserve_used: Callable[[], bool] = _never
     instance_metrics: bool = True
     authority: Authority | None = None  # None where no machine can come in over the network
+    config: str = ""  # the settings file, "" for none
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
