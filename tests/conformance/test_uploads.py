@@ -70,6 +70,16 @@ async def test_what_was_sent_is_told_and_a_disk_can_be_made_of_it(bench: Bench) 
         bench.uploads.source(bench.place, UPLOAD, "raw")
 
 
+async def test_what_was_sent_is_found_until_it_is_gone(bench: Bench) -> None:
+    assert await bench.uploads.uploads(bench.place) == ()
+    await bench.uploads.receive(bench.place, UPLOAD, "", "", pieces_of(a_raw()))
+    (found,) = await bench.uploads.uploads(bench.place)
+    assert (found.id, found.place) == (UPLOAD, bench.place)
+    assert found.used > 0 and found.age_s >= 0
+    await bench.uploads.ensure_absent(bench.place, UPLOAD)
+    assert await bench.uploads.uploads(bench.place) == ()
+
+
 async def test_what_breaks_off_leaves_nothing(bench: Bench) -> None:
     with pytest.raises(ConnectionError):
         await bench.uploads.receive(bench.place, UPLOAD, "", "", pieces_of(a_raw(), ConnectionError("cut")))

@@ -43,6 +43,7 @@ from covey.model.requests.repair import (
     RemoveOrphanDomain,
     RemoveOrphanImage,
     RemoveOrphanNetwork,
+    RemoveOrphanUpload,
     RemoveOrphanVolume,
     RepairFilters,
     RepairInstance,
@@ -275,6 +276,9 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
     "repair.network": st.builds(RepairNetwork, network=NETWORKS.filter(bool)),
     "repair.purge": st.builds(
         PurgeRemoved, removed=st.sampled_from([an_id("instance/web2"), an_id("x")]), name=st.just("instance web2")
+    ),
+    "repair.upload": st.builds(
+        RemoveOrphanUpload, node=st.just("n1"), place=st.just(a_pool().place), upload=st.just(an_id("upload"))
     ),
     "repair.volume": st.builds(
         RemoveOrphanVolume, node=st.just("n1"), volume=st.sampled_from([a_volume("web1/0", a_pool()), a_volume("x", a_pool())])

@@ -13,27 +13,32 @@ from covey.model.job import Debris, Job, PlanRecord
 from covey.model.network import FoundNetwork
 from covey.model.order import Inventory
 from covey.model.pool import FoundVolume
-from covey.model.record import Record
-from covey.model.requests.disk import GrowDisk
+from covey.model.record import Record, key_of
+from covey.model.requests.disk import GrowDisk, ImportDisk
 from covey.model.requests.instance import RemoveInstance, StartInstance
 from covey.model.requests.repair import (
     RemoveOrphanDomain,
     RemoveOrphanImage,
     RemoveOrphanNetwork,
+    RemoveOrphanUpload,
     RemoveOrphanVolume,
     RepairInstance,
     RepairNetwork,
 )
 from covey.model.shape import shape_of
 from covey.model.steps.disk import EnsureVolume
+from covey.model.transfer import FoundUpload
 from covey.model.view import ClusterView
 from covey.planner import plan
 from covey.planner.instance.parts import domain_of
 from covey.service.verify import Finding, verify
 from tests.kit.builders import (
+    GIB,
     a_cluster,
+    a_job,
     a_network,
     a_node,
+    a_pool,
     a_removed,
     a_snapshot_of,
     a_telemetry,
@@ -117,6 +122,25 @@ def test_a_volume_that_no_record_names_is_an_orphan_and_can_be_removed() -> None
     assert finding.name == "orphan-volume"
     assert "job 7" in finding.why
     assert finding.request == RemoveOrphanVolume(node="n1", volume=a_volume("stray"))
+
+
+def test_an_image_that_was_sent_and_that_no_job_wants_is_an_orphan_and_can_be_removed() -> None:
+    view = a_world()
+    place = a_pool().place
+    sent = FoundUpload(an_id("sent"), place, 2 * GIB, 3600.0)
+    finding = the_one(view, replace(what_it_has(view), uploads=(sent,)))
+    assert (finding.name, finding.severity) == ("orphan-upload", "warning")
+    assert finding.request == RemoveOrphanUpload(node="n1", place=place, upload=sent.id)
+
+
+def test_an_image_that_came_just_now_or_that_a_job_wants_is_no_orphan() -> None:
+    view = a_world()
+    place = a_pool().place
+    just_now, wanted = FoundUpload(an_id("just"), place, GIB, 2.0), FoundUpload(an_id("wanted"), place, GIB, 3600.0)
+    job = a_job(request=ImportDisk(instance="web1", upload=wanted.id))
+    queued = view.apply([(key_of(job), job)], view.revision + 1)
+    has = replace(what_it_has(view), uploads=(just_now, wanted))
+    assert findings(queued, has, before=view) == ()
 
 
 def test_a_domain_that_no_record_names_is_an_orphan_and_can_be_removed() -> None:

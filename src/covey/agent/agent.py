@@ -16,6 +16,7 @@ from covey.model.node import Telemetry
 from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Order, Telling
 from covey.model.pool import FoundVolume, Place
 from covey.model.step import Step
+from covey.model.transfer import FoundUpload
 
 LONGEST_QUEUE = 100_000  # messages to a leader that does not read: then the stream is ended, and begins anew with all that counts
 LOOK_AT_FILTERS_EVERY_S = 60.0
@@ -152,9 +153,11 @@ class Agent:
         """Everything of Covey's on this machine. What cannot be looked at is named, not left out in silence."""
         problems: list[str] = []
         volumes: list[FoundVolume] = []
+        uploads: list[FoundUpload] = []
         for place in charge.pools.values():
             try:
                 volumes += await self.host.storage(place).volumes(place)
+                uploads += await self.host.uploads.uploads(place)
             except CoveyError as error:
                 problems.append(str(error))
         try:
@@ -175,5 +178,13 @@ class Agent:
             problems.append(str(error))
         images = await self.host.images.images()
         return Inventory(
-            domains, tuple(volumes), images, networks, await self.host.guests.seeds(), tuple(problems), filters, drifts
+            domains,
+            tuple(volumes),
+            images,
+            networks,
+            await self.host.guests.seeds(),
+            tuple(problems),
+            filters,
+            drifts,
+            tuple(uploads),
         )

@@ -13,6 +13,7 @@ from covey.model.node import Telemetry
 from covey.model.pool import FoundVolume, Place, Space
 from covey.model.shape import Shape
 from covey.model.step import Step
+from covey.model.transfer import FoundUpload
 
 Epoch = tuple[int, int]  # incarnation and epoch, compared in that order (S13)
 
@@ -72,6 +73,7 @@ class Inventory:
     problems: tuple[str, ...]
     filters: FoundFilters | None = None  # None when they could not be looked at
     drifts: dict[str, Drift] = field(default_factory=dict)  # by instance; those without are as Covey made them
+    uploads: tuple[FoundUpload, ...] = ()
 
 
 @codec.family

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from covey.model.pool import Place
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -16,6 +18,16 @@ class Found:
     needs: int = 0
     length: int = 0
     sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundUpload:
+    """An image that was sent and of which no disk was made yet: `used` bytes of its pool's room, sent whole `age_s` seconds ago."""
+
+    id: str
+    place: Place
+    used: int
+    age_s: float
 
 
 @dataclass(frozen=True, slots=True)

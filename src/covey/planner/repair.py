@@ -6,17 +6,19 @@ from covey.base.errors import Refused, check
 from covey.model.firewall import Firewall
 from covey.model.network import NO_POOL, Network
 from covey.model.plan import Plan, Uses, put
+from covey.model.requests.disk import ImportDisk
 from covey.model.requests.repair import (
     RemoveOrphanDomain,
     RemoveOrphanImage,
     RemoveOrphanNetwork,
+    RemoveOrphanUpload,
     RemoveOrphanVolume,
     RepairFilters,
     RepairInstance,
     RepairNetwork,
 )
 from covey.model.step import Step
-from covey.model.steps.disk import EnsureVolumeAbsent
+from covey.model.steps.disk import EnsureUploadAbsent, EnsureVolumeAbsent
 from covey.model.steps.firewall import EnsureFirewall
 from covey.model.steps.image import EnsureImageAbsent
 from covey.model.steps.instance import EnsureInstanceAbsent, EnsureStopped
@@ -66,6 +68,19 @@ def remove_image(view: ClusterView, request: RemoveOrphanImage) -> Plan:
         f"remove the files of the orphan image {request.image} on {node.name}",
         (EnsureImageAbsent(node=node.id, image=request.image),),
         Uses((f"image/{request.image}",), (f"node/{node.id}",)),
+    )
+
+
+@plans(RemoveOrphanUpload)
+def remove_upload(view: ClusterView, request: RemoveOrphanUpload) -> Plan:
+    """Raises Refused when a job makes a disk of it after all."""
+    node = view.node(request.node)
+    job = next((job for job in view.jobs if isinstance(job.request, ImportDisk) and job.request.upload == request.upload), None)
+    check(job is None, Refused(f"{job} makes a disk of it", f"upload {request.upload}"))
+    return Plan(
+        f"remove the image {request.upload}, which was sent to {node.name}, and of which nobody made a disk",
+        (EnsureUploadAbsent(node=node.id, place=request.place, upload=request.upload),),
+        Uses((f"upload/{request.upload}",), (f"node/{node.id}",)),
     )
 
 

@@ -17,12 +17,13 @@ from covey.model.node import Node
 from covey.model.order import Inventory
 from covey.model.pool import FoundVolume, Pool, Volume
 from covey.model.request import Request
-from covey.model.requests.disk import GrowDisk
+from covey.model.requests.disk import GrowDisk, ImportDisk
 from covey.model.requests.instance import RemoveInstance
 from covey.model.requests.repair import (
     RemoveOrphanDomain,
     RemoveOrphanImage,
     RemoveOrphanNetwork,
+    RemoveOrphanUpload,
     RemoveOrphanVolume,
     RepairFilters,
     RepairInstance,
@@ -99,6 +100,7 @@ class _Work:
 
 
 AND_FIX = "covey cluster verify --fix"
+JUST_SENT_S = 60.0
 NO_TAG = "it carries no job's tag"
 
 
@@ -160,6 +162,7 @@ def _check_node(work: _Work, node: Node, inventory: Inventory | None) -> None:
         )
     _check_pools(work, node)
     _check_volumes(work, node, inventory)
+    _check_uploads(work, node, inventory)
     _check_domains(work, node, inventory)
     _check_images(work, node, inventory)
     _check_networks(work, node, inventory)
@@ -211,6 +214,25 @@ def _check_volumes(work: _Work, node: Node, inventory: Inventory) -> None:
                 NO_TAG,
                 volume.job,
                 RemoveOrphanVolume(node=node.name, volume=Volume(volume.id, volume.place, volume.format, volume.size)),
+            )
+
+
+def _check_uploads(work: _Work, node: Node, inventory: Inventory) -> None:
+    """Between the end of an upload and its job there is a moment."""
+    jobs = [job for view in (work.before, work.after) for job in view.jobs]
+    wanted = {job.request.upload for job in jobs if isinstance(job.request, ImportDisk)}
+    for upload in inventory.uploads:
+        work.check()
+        if upload.id not in wanted and upload.age_s > JUST_SENT_S and work.is_settled("upload", upload.id):
+            work.find(
+                f"{node.name}:{upload.id}",
+                WARNING,
+                f"upload {node.name}:{upload.place.path}/{upload.id}",
+                "orphan-upload",
+                f"{humane_size(upload.used)} of an image that was sent, and that no job makes a disk of",
+                "whoever sent it, or Covey, ended before its job began",
+                f"nothing: it goes by itself a day after it came; or at once: {AND_FIX}",
+                RemoveOrphanUpload(node=node.name, place=upload.place, upload=upload.id),
             )
 
 

@@ -13,7 +13,9 @@ from covey.host.storage.protocol import Attachment
 from covey.host.upload.stranger import FORMATS, HEAD, check_stranger, guess_size
 from covey.model.names import check_sha256, check_uuid
 from covey.model.pool import Place
-from covey.model.transfer import Found
+from covey.model.transfer import Found, FoundUpload
+
+LONG_AGO_S = 3600.0
 
 
 class FakeUploads:
@@ -47,6 +49,12 @@ class FakeUploads:
             NotFound("the image that was sent is gone", f"upload {upload}", "send it again: covey disk import"),
         )
         return Attachment("file", path, format)
+
+    async def uploads(self, place: Place) -> tuple[FoundUpload, ...]:
+        kept = self._shelf.items(upload_key(f"{place.path}/uploads/"))
+        return tuple(
+            FoundUpload(key.rpartition("/")[2].partition(".")[0], place, facts["length"], LONG_AGO_S) for key, facts in kept
+        )
 
     async def ensure_absent(self, place: Place, upload: str) -> None:
         for format in FORMATS:

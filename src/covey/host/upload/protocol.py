@@ -7,7 +7,7 @@ from typing import Protocol
 
 from covey.host.storage.protocol import Attachment
 from covey.model.pool import Place
-from covey.model.transfer import Found
+from covey.model.transfer import Found, FoundUpload
 
 
 class Uploads(Protocol):
@@ -21,6 +21,10 @@ class Uploads(Protocol):
 
     def source(self, place: Place, upload: str, format: str) -> Attachment:
         """Where a received image is. Raises NotFound when it is no longer there."""
+        ...
+
+    async def uploads(self, place: Place) -> tuple[FoundUpload, ...]:
+        """What lies there whole, by id."""
         ...
 
     async def ensure_absent(self, place: Place, upload: str) -> None:

@@ -28,7 +28,7 @@ from covey.host.threads import in_thread
 from covey.host.upload.stranger import FORMATS, HEAD, check_alone, check_stranger
 from covey.model.names import check_path, check_sha256, check_uuid
 from covey.model.pool import Place, floor_of
-from covey.model.transfer import Found
+from covey.model.transfer import Found, FoundUpload
 
 KEPT_S = 24 * 3600.0
 LOOK_WITHIN_S = 120.0
@@ -74,6 +74,9 @@ class HostUploads:
             NotFound("the image that was sent is gone", f"upload {upload}", "send it again: covey disk import"),
         )
         return Attachment("file", str(path), format)
+
+    async def uploads(self, place: Place) -> tuple[FoundUpload, ...]:
+        return await in_thread(_find, place, frozenset(self._coming))
 
     async def ensure_absent(self, place: Place, upload: str) -> None:
         for suffix in FORMATS:
@@ -184,6 +187,19 @@ async def _look(question: tuple[str, ...], part: Path, format: str, label: str) 
 def _publish(part: Path, path: Path) -> None:
     part.rename(path)
     sync_directory(path.parent)
+
+
+def _find(place: Place, coming: frozenset[str]) -> tuple[FoundUpload, ...]:
+    found = []
+    directory = _directory(place)
+    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+        match = _NAME.fullmatch(path.name)
+        if match and match["part"] != "part" and match["id"] not in coming:
+            with contextlib.suppress(FileNotFoundError):  # a job was just done with it
+                status = path.stat()
+                age_s = max(0.0, time.time() - status.st_mtime)
+                found.append(FoundUpload(match["id"], place, status.st_blocks * 512, age_s))
+    return tuple(found)
 
 
 def _remove_old(directory: Path, coming: frozenset[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from covey.model.names import check_line, check_name, check_uuid
-from covey.model.pool import Volume
+from covey.model.pool import Place, Volume
 from covey.model.request import Request
 from covey.model.requests.network import check_interface
 
@@ -56,6 +56,23 @@ class RemoveOrphanImage(Request, kind="repair.image"):
     @property
     def title(self) -> str:
         return f"repair: remove orphan image {self.image}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveOrphanUpload(Request, kind="repair.upload"):
+    """Remove an image that was sent and that no job makes a disk of."""
+
+    node: str
+    place: Place
+    upload: str
+
+    def check(self) -> None:
+        check_name(self.node, "node")
+        check_uuid(self.upload, "upload")
+
+    @property
+    def title(self) -> str:
+        return f"repair: remove orphan upload {self.upload}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
