@@ -25,6 +25,7 @@ INTERNAL = {
     "repair.filters",
     "repair.network",
     "repair.purge",
+    "repair.upload",
     "node.readdress",
 }  # made by cluster fix, by time and by joining only
 

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+from pydantic import TypeAdapter
 
+from covey.api import documents
 from covey.model.node import InstanceUse
 from tests.api.flock import NODE, Flock, run_it
-from tests.kit.builders import an_instance, an_observed
+from tests.kit.builders import a_disk, a_network, a_nic, an_instance, an_observed
 
 NAMES = [f"web{number}" for number in range(7)]
 
@@ -20,6 +22,36 @@ async def seven(flock: Flock) -> AsyncIterator[Flock]:
         instance = an_instance(name, node=NODE, tags=("even",) if int(name[3:]) % 2 == 0 else (), memory=2**30 + int(name[3:]))
         await flock.put(instance, an_observed(instance))
     yield flock
+
+
+@pytest.mark.parametrize("collection", ["disks", "nics"])
+async def test_parts_of_all_instances_are_a_list_in_pages(flock: Flock, root: httpx2.AsyncClient, collection: str) -> None:
+    lan = a_network()
+    parts = [(f"web{one}", index) for one in (1, 2, 10) for index in (0, 1)]
+    of = {name: [index for other, index in parts if other == name] for name, _ in parts}
+    instances = [
+        an_instance(
+            name,
+            node=NODE,
+            disks=tuple(a_disk(f"{name}/{index}", index) for index in own),
+            nics=tuple(a_nic(index, 10 * number + index) for index in own),
+        )
+        for number, (name, own) in enumerate(of.items(), 1)
+    ]
+    await flock.put(lan, *instances)
+    whole = (await root.get(f"/v1/{collection}")).json()
+    model = documents.InstanceDiskDocument if collection == "disks" else documents.InstanceNicDocument
+    TypeAdapter(list[model]).validate_python(whole["items"])  # type: ignore[valid-type]
+    found: list[dict[str, object]] = []
+    after: str | None = ""
+    while after is not None:
+        page = (await root.get(f"/v1/{collection}", params={"limit": 4, "after": after})).json()
+        found, after = [*found, *page["items"]], page["next"]
+    assert found == whole["items"]
+    assert [(item["instance"], item["index"]) for item in found] == sorted(parts)
+    few = (await root.get(f"/v1/{collection}", params={"filter": "instance=web1 index=1", "fields": "instance,node"})).json()
+    assert few["items"] == [{"instance": "web1", "node": "n1"}]
+    assert (await root.get(f"/v1/{collection}", params={"after": "web1"})).status_code == 400
 
 
 async def test_pages_together_are_the_list(seven: Flock, root: httpx2.AsyncClient) -> None:

@@ -470,7 +470,7 @@ def test_a_plan_without_steps_says_so(covey: Covey, server: FakeServer) -> None:
     assert covey("instance", "start", "web1", *DRY).out == "plan: instance web1 runs already\n  no steps are needed\n"
 
 
-@pytest.mark.parametrize("noun", ["firewall", "image", "network", "pool", "token"])
+@pytest.mark.parametrize("noun", ["firewall", "forward", "image", "network", "pool", "token"])
 def test_other_nouns_are_removed_by_a_filter_too(covey: Covey, server: FakeServer, noun: str) -> None:
     server.collection(f"{noun}s", [{"name": "old1"}, {"name": "old2"}])
     for number, name in enumerate(("old1", "old2"), 21):

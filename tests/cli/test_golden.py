@@ -24,7 +24,7 @@ from tests.cli.canned import (
     steps,
     three_instances,
 )
-from tests.cli.conftest import Outcome
+from tests.cli.conftest import Covey, Outcome
 from tests.cli.server import FakeServer, Reply, Stream, problem
 
 Golden = Callable[..., Outcome]
@@ -174,6 +174,45 @@ def test_job_info(golden: Golden, server: FakeServer) -> None:
     )
     server.on("GET", "/v1/jobs/412", found)
     golden("job-info", "job", "info", "412")
+
+
+DISKS = [
+    {"instance": "db1", "node": "n1", "index": 0, "size": 100 * 2**30, "pool": "hdd", "format": "raw", "image": "", "volume": "v-1"},
+    {"instance": "web1", "node": "n1", "index": 0, "size": 20 * 2**30, "pool": "default", "format": "qcow2", "image": "debian-12", "volume": "v-2"},
+]  # fmt: skip
+NIC = {
+    "instance": "web1", "node": "n1", "index": 0, "network": "lan", "mac": "02:c0:7e:11:22:33", "address": "10.77.0.10", "address6": "fd00:77::10",
+    "up": True, "guarded": True, "also": [], "limit_in": 10**8, "limit_out": 0, "firewalls": ["web"], "tap": "cvn1",
+    "rules": [{"direction": "in", "protocol": "tcp", "ports": "80", "peer": ""}],
+}  # fmt: skip
+
+
+def test_disk_list(golden: Golden, server: FakeServer) -> None:
+    server.collection("disks", DISKS)
+    golden("disk-list", "disk", "list")
+
+
+def test_nic_list_of_one_instance(golden: Golden, server: FakeServer) -> None:
+    server.on("GET", "/v1/instances/web1", {"name": "web1"})
+    server.collection("nics", [NIC, {**NIC, "index": 1, "address": "", "address6": "", "up": False, "guarded": False}])
+    golden("nic-list", "nic", "list", "web1")
+    assert server.asked[-1].query["filter"] == "instance=web1"
+    golden(
+        "nic-list-columns",
+        "nic",
+        "list",
+        "web1",
+        "--columns",
+        "nic,limit_in,limit-out,firewalls,rules",
+        "--filter",
+        "network=lan",
+    )
+    assert server.asked[-1].query["filter"] == "instance=web1 network=lan"
+
+
+def test_the_parts_of_an_instance_that_is_not_there_are_not_none(covey: Covey, server: FakeServer) -> None:
+    server.on("GET", "/v1/instances/web9", problem("NotFound", 404, "there is no instance of that name", "instance web9"))
+    assert covey("disk", "list", "web9").status == covey("nic", "list", "web9").status == 1
 
 
 def test_job_info_of_a_failure_with_its_log(golden: Golden, server: FakeServer) -> None:

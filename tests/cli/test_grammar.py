@@ -84,9 +84,16 @@ def test_what_is_not_marked_as_a_change_has_no_dry_run() -> None:
 
 def test_every_list_can_be_filtered_cut_and_read_by_programs() -> None:
     lists = [(path, command) for path, command in LEAVES if path.endswith(" list")]
-    assert len(lists) == 11
+    assert len(lists) == 13
     for path, command in lists:
         assert {"--filter", "--columns", "--json", "--no-header"} <= options(command), path
+
+
+def test_every_column_can_be_asked_for_by_the_name_that_is_told() -> None:
+    """A dash is read as an underscore, as the fields of the API are written."""
+    for path, command in LEAVES:
+        told = [option.help or "" for option in command.params if isinstance(option, click.Option) and "--columns" in option.opts]
+        assert not any("-" in columns for columns in told), path
 
 
 def test_every_info_can_be_read_by_programs() -> None:

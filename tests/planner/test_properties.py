@@ -17,6 +17,7 @@ from covey.model.plan import Plan
 from covey.model.pool import FLOOR_BYTES, FLOOR_FRACTION
 from covey.model.record import decoded, encoded
 from covey.model.request import Request
+from covey.model.requests.forward import RemoveForward
 from covey.model.requests.instance import RemoveInstance
 from covey.model.snapshot import Layer
 from covey.model.step import FORWARD, PIVOT, UNDOABLE, ResultOf
@@ -130,6 +131,13 @@ def test_of_many_that_are_removed_none_changes_what_was_shown_of_the_others() ->
     db_alone = a_cluster(instances=[db], extra=[a_forward(db, 5432)])
     removal = asked(RemoveInstance(instance="db1"))
     assert plan_of(both, removal).digest == plan_of(db_alone, removal).digest
+
+
+def test_a_forward_is_removed_as_shown_whichever_others_are_there() -> None:
+    web = an_instance("web1", nics=(a_nic(number=10),))
+    removal = asked(RemoveForward(forward="tcp-443"))
+    both, alone = ([a_forward(web), a_forward(web, 443)], [a_forward(web, 443)])
+    assert len({plan_of(a_cluster(instances=[web], extra=extra), removal).digest for extra in (both, alone)}) == 1
 
 
 def test_a_forward_that_goes_along_and_was_not_shown_makes_another_plan() -> None:

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from covey.agent.handing_out import opened
 from covey.api.changes import change, options_of, taken_response
-from covey.api.documents import JobDocument, PlanDocument
+from covey.api.documents import InstanceDiskDocument, JobDocument, PlanDocument
 from covey.api.operation import (
     AFTER_JOBS,
     BYTES,
@@ -20,10 +20,12 @@ from covey.api.operation import (
     Parameter,
     json_response,
 )
+from covey.api.parts import parts_listed
 from covey.api.problems import problem_response
 from covey.base.errors import CoveyError
 from covey.model.requests.disk import AddDisk, FlattenDisk, GrowDisk, ImportDisk, RemoveDisk, RestoreDisk
 from covey.service import jobs, transfer
+from covey.service.parts import DISK
 
 POOL = Parameter("pool", str, "Where it is kept.", "", longest=63, example="default")
 FORMAT = Parameter("format", str, "How it is kept: qcow2 or raw; else as is usual in the pool.", "", longest=10)
@@ -67,6 +69,7 @@ async def bring_in(call: Call) -> Response:
 
 DISKS = "/v1/instances/{name}/disks"
 OPERATIONS = (
+    parts_listed(DISK, "/v1/disks", "list_disks", "All disks of all instances", InstanceDiskDocument),
     change(
         "POST",
         DISKS,

@@ -342,6 +342,13 @@ class DiskDocument(Document):
     volume: str
 
 
+class InstanceDiskDocument(DiskDocument):
+    """A disk, and whose it is."""
+
+    instance: str
+    node: str
+
+
 class RuleDocument(Document):
     direction: Literal["in", "out"]
     protocol: Literal["any", "tcp", "udp", "icmp"]
@@ -395,6 +402,13 @@ class NicDocument(Document):
     rules: list[RuleDocument]
     tap: str
     address6: str
+
+
+class InstanceNicDocument(NicDocument):
+    """A NIC, and whose it is."""
+
+    instance: str
+    node: str
 
 
 class PendingDocument(Document):

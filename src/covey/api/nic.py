@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from covey.api.changes import change
+from covey.api.documents import InstanceNicDocument
+from covey.api.parts import parts_listed
 from covey.model.requests.nic import AddNic, ModifyNic, RemoveNic
+from covey.service.parts import NIC
 
 NICS = "/v1/instances/{name}/nics"
 OPERATIONS = (
+    parts_listed(NIC, "/v1/nics", "list_nics", "All NICs of all instances", InstanceNicDocument),
     change(
         "POST",
         NICS,

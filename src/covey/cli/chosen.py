@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def chosen(noun: str, example: str = "name=web*") -> Callable[[F], F]:
-    """Decorator: one object by NAME, or many by --filter."""
+def chosen(noun: str, example: str = "name=web*", one: Callable[[Any], Any] | None = None) -> Callable[[F], F]:
+    """Decorator: one object by NAME, or by the argument `one`; or many by --filter."""
     option = click.option("--filter", metavar="TEXT", default="", help=f"All that match, in place of a name: '{example}'.")
 
     def decorate(function: F) -> F:
-        result: F = named(noun, required=False)(option(function))
+        result: F = (one or named(noun, required=False))(option(function))
         return result
 
     return decorate

@@ -8,6 +8,7 @@ import click
 
 from covey.base.errors import BadInput, check
 from covey.cli.change import carry_out
+from covey.cli.chosen import chosen, on_chosen
 from covey.cli.lists import names_of, show_json, show_list
 from covey.cli.session import Session
 from covey.cli.text import Column, paragraph, plain, timed, when
@@ -119,13 +120,18 @@ def add(
     return carry_out(session, Change("POST", "/v1/forwards", body), manner)
 
 
-@command.command("remove", change=True, examples=["covey forward remove tcp/8080", "covey forward remove tcp/8080 --yes"])
-@click.argument("port", type=Port(), metavar="PORT")
+@command.command(
+    "remove", change=True, examples=["covey forward remove tcp/8080", "covey forward remove --filter instance=web1 --yes"]
+)
+@chosen("forward", "instance=web1", click.argument("name", type=Port(), metavar="[PORT]", required=False))
 @changes
 @click.pass_obj
-def remove(session: Session, /, port: str, manner: Manner) -> int:
+def remove(session: Session, /, name: str | None, filter: str, manner: Manner) -> int:
     """Lead a port nowhere again. Connections that are open may go on until they end."""
     from covey.client.client import Change
     from covey.client.connection import path_of
 
-    return carry_out(session, Change("DELETE", path_of("forwards", port)), manner, destructive=True)
+    def removal(one: str) -> Change:
+        return Change("DELETE", path_of("forwards", one))
+
+    return on_chosen(session, "forward", name, filter, manner, removal, destructive=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -52,6 +53,22 @@ def show_list(
     listing = session.client.list(collection, filter=look.filter, fields=fields)
     items = sorted(listing.items, key=lambda item: str(item[latest]), reverse=True) if latest else listing.items
     show_items(items, listing.at, look, chosen, noun, footer)
+
+
+def show_parts(
+    session: Session,
+    collection: str,
+    instance: str | None,
+    look: Look,
+    columns: Sequence[Column],
+    shown: Sequence[str],
+    noun: str,
+) -> None:
+    """As `show_list`, of one instance or of all."""
+    if instance:
+        session.client.get("instances", instance)  # a name that is wrong is not an instance without any
+        look = replace(look, filter=f"instance={instance} {look.filter}".strip())
+    show_list(session, collection, look, columns, shown, noun)
 
 
 def fields_of(columns: Sequence[Column]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ COLUMNS = (
     plain("uplink"),
     plain("dns"),
     plain("reserved"),
-    plain("host-ports", "host_ports"),
+    plain("host_ports"),
     plain("forwards"),
     plain("notes"),
     Column("users", ("users",), lambda item, now: str(len(item["users"])), right=True),

@@ -1,4 +1,4 @@
-"""nic add, modify, remove."""
+"""nic list, add, modify, remove."""
 
 from __future__ import annotations
 
@@ -8,11 +8,33 @@ from typing import Any, TypeVar
 import click
 
 from covey.base.errors import BadInput, check
+from covey.base.units import humane_rate
 from covey.cli.change import carry_out
-from covey.cli.rules import RULE
+from covey.cli.lists import names_of, show_parts
+from covey.cli.rules import RULE, rule_text
 from covey.cli.session import Session
-from covey.cli.verbs import RATE, Manner, Noun, Number, changes, named
+from covey.cli.text import NONE, Column, plain
+from covey.cli.verbs import RATE, Look, Manner, Noun, Number, changes, lists, named
 
+COLUMNS = (
+    plain("instance"),
+    plain("nic", "index", right=True),
+    plain("network"),
+    plain("mac"),
+    Column(
+        "address", ("address", "address6"), lambda item, now: ",".join(filter(None, (item["address"], item["address6"]))) or NONE
+    ),
+    Column("link", ("up",), lambda item, now: "up" if item["up"] else "down"),
+    Column("spoofing", ("guarded",), lambda item, now: "deny" if item["guarded"] else "allow"),
+    plain("also"),
+    Column("limit_in", ("limit_in",), lambda item, now: _limit(item["limit_in"]), right=True),
+    Column("limit_out", ("limit_out",), lambda item, now: _limit(item["limit_out"]), right=True),
+    plain("firewalls"),
+    Column("rules", ("rules",), lambda item, now: "; ".join(map(rule_text, item["rules"])) or NONE),
+    plain("node"),
+    plain("tap"),
+)
+SHOWN = ("instance", "nic", "network", "mac", "address", "link", "spoofing")
 F = TypeVar("F", bound=Callable[..., Any])
 INDEX = Number(0, 1000)
 LINK, SPOOFING = click.Choice(["up", "down"]), click.Choice(["deny", "allow"])
@@ -41,6 +63,19 @@ def settings(function: F) -> F:
 @click.group(cls=Noun)
 def command() -> None:
     """NICs of instances. `covey instance info NAME` shows them with their numbers."""
+
+
+def _limit(bits: int) -> str:
+    return humane_rate(bits) if bits else NONE
+
+
+@command.command("list", examples=["covey nic list web1", "covey nic list --filter 'network=lan address=10.77.0.*'"])
+@named("instance", required=False)
+@lists(*names_of(COLUMNS))
+@click.pass_obj
+def list_(session: Session, /, name: str | None, look: Look) -> None:
+    """NICs of one instance, or of all."""
+    show_parts(session, "nics", name, look, COLUMNS, SHOWN, "NIC")
 
 
 @command.command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from covey.cli.change import carry_out
-from covey.cli.lists import names_of, show_list
+from covey.cli.lists import names_of, show_parts
 from covey.cli.session import Session
 from covey.cli.text import Column, plain, sized, timed
 from covey.cli.verbs import Look, Manner, Name, Noun, changes, lists, named
@@ -36,12 +36,7 @@ def command() -> None:
 @click.pass_obj
 def list_(session: Session, /, name: str | None, look: Look) -> None:
     """Snapshots of one instance, or of all. CURRENT ones are what its disks have lain on since."""
-    from dataclasses import replace
-
-    if name:
-        session.client.get("instances", name)  # a name that is wrong is not an instance without snapshots
-        look = replace(look, filter=f"instance={name} {look.filter}".strip())
-    show_list(session, "snapshots", look, COLUMNS, SHOWN, "snapshot")
+    show_parts(session, "snapshots", name, look, COLUMNS, SHOWN, "snapshot")
 
 
 @command.command(

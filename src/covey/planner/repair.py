@@ -78,7 +78,7 @@ def remove_upload(view: ClusterView, request: RemoveOrphanUpload) -> Plan:
     job = next((job for job in view.jobs if isinstance(job.request, ImportDisk) and job.request.upload == request.upload), None)
     check(job is None, Refused(f"{job} makes a disk of it", f"upload {request.upload}"))
     return Plan(
-        f"remove the image {request.upload}, which was sent to {node.name}, and of which nobody made a disk",
+        f"remove the orphan upload {request.upload} on {node.name}, of which nobody made a disk",
         (EnsureUploadAbsent(node=node.id, place=request.place, upload=request.upload),),
         Uses((f"upload/{request.upload}",), (f"node/{node.id}",)),
     )

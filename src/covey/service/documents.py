@@ -16,7 +16,7 @@ from covey.model.event import Event, render_cursor
 from covey.model.filter import OF_FIREWALL, Rule
 from covey.model.firewall import Firewall
 from covey.model.image import Image
-from covey.model.instance import Instance, Observed
+from covey.model.instance import Disk, Instance, Nic, Observed
 from covey.model.network import Forward, Network
 from covey.model.node import Node
 from covey.model.pool import Pool
@@ -289,35 +289,8 @@ def instance(view: ClusterView, record: Instance) -> Document:
         "ready_status": observed.ready_status,
         "ready_s": observed.ready_s,
         "addresses": _addresses(record, observed),
-        "disks": [
-            {
-                "index": disk.index,
-                "size": disk.size,
-                "pool": name_of(view, "pool", disk.pool),
-                "format": disk.volume.format,
-                "image": name_of(view, "image", disk.image) if disk.image else "",
-                "volume": disk.volume.id,
-            }
-            for disk in record.disks
-        ],
-        "nics": [
-            {
-                "index": nic.index,
-                "network": name_of(view, "network", nic.network),
-                "mac": nic.mac,
-                "address": nic.address,
-                "up": nic.up,
-                "guarded": nic.guarded,
-                "also": list(nic.also),
-                "limit_in": nic.limit_in,
-                "limit_out": nic.limit_out,
-                "firewalls": [name_of(view, "firewall", id) for id in nic.firewalls],
-                "rules": rules(view, nic.rules),
-                "tap": tap_of(record.id, nic.index),
-                "address6": nic.address6,
-            }
-            for nic in record.nics
-        ],
+        "disks": [disk(view, each) for each in record.disks],
+        "nics": [nic(view, record, each) for each in record.nics],
         "forwards": [
             f"{each.protocol}/{each.port} to {each.to_port}" for each in _forwards(view, lambda each: each.instance == record.id)
         ],
@@ -342,6 +315,35 @@ def instance(view: ClusterView, record: Instance) -> Document:
         "restart_at": at(observed.restart_at),
         "crashes": len(observed.crashes),
         "gave_up": observed.gave_up,
+    }
+
+
+def disk(view: ClusterView, record: Disk) -> Document:
+    return {
+        "index": record.index,
+        "size": record.size,
+        "pool": name_of(view, "pool", record.pool),
+        "format": record.volume.format,
+        "image": name_of(view, "image", record.image) if record.image else "",
+        "volume": record.volume.id,
+    }
+
+
+def nic(view: ClusterView, instance: Instance, record: Nic) -> Document:
+    return {
+        "index": record.index,
+        "network": name_of(view, "network", record.network),
+        "mac": record.mac,
+        "address": record.address,
+        "up": record.up,
+        "guarded": record.guarded,
+        "also": list(record.also),
+        "limit_in": record.limit_in,
+        "limit_out": record.limit_out,
+        "firewalls": [name_of(view, "firewall", id) for id in record.firewalls],
+        "rules": rules(view, record.rules),
+        "tap": tap_of(instance.id, record.index),
+        "address6": record.address6,
     }
 
 
