@@ -103,6 +103,7 @@ async def test_a_nic_and_a_disk_come_and_go_twenty_times_and_the_guests_kernel_s
     await asyncio.gather(covey.do("nic remove grow1 1 --yes"), covey.do("disk remove grow1 2 --purge --yes"))
     after = await covey.instance("grow1")
     assert (after["pid"], after["nics"], after["disks"]) == (before["pid"], before["nics"], before["disks"])
+    assert covey.within("ip", "-o", "link", "show", "master", "cv-default").count("\n") == 1
     assert await covey.findings() == []
 
 

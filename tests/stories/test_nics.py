@@ -1,4 +1,4 @@
-"""NICs and disks that come and go, and what a guest may send, on a real libvirt, by the command line alone."""
+"""What a guest may send and receive, on a real libvirt, by the command line alone."""
 
 from __future__ import annotations
 
@@ -10,29 +10,13 @@ import pytest_asyncio
 from tests.kit.covey_up import CoveyUp, a_covey
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
-TIMES = 20
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def covey() -> AsyncIterator[CoveyUp]:
     async with a_covey() as covey:
+        await covey.do("instance add plug --image tick --memory 16M --network default")
         yield covey
-
-
-async def test_a_nic_and_a_disk_come_and_go_twenty_times_under_a_running_guest(covey: CoveyUp) -> None:
-    await covey.do("instance add plug --image tick --memory 16M --network default")
-    await covey.goes_on("plug")
-    before = await covey.instance("plug")
-    for _ in range(TIMES):
-        await covey.do("nic add plug --link down")
-        await covey.do("disk add plug 1M")
-        await covey.do("nic remove plug 1 --yes")
-        await covey.do("disk remove plug 1 --purge --yes")
-    after = await covey.instance("plug")
-    assert (after["pid"], after["generation"], len(after["nics"]), len(after["disks"])) == (before["pid"], 1, 1, 1)
-    assert covey.within("ip", "-o", "link", "show", "master", "cv-default").count("\n") == 1
-    await covey.goes_on("plug")
-    assert await covey.findings() == []
 
 
 async def test_rules_that_were_flushed_are_found_or_back(covey: CoveyUp) -> None:
