@@ -147,6 +147,14 @@ def test_a_forward_that_goes_along_and_was_not_shown_makes_another_plan() -> Non
     assert len({plan_of(a_cluster(instances=[web], extra=extra), removal).digest for extra in (shown, by_now)}) == 2
 
 
+def test_a_snapshot_that_goes_along_and_was_not_shown_makes_another_plan() -> None:
+    web = an_instance("web1", disks=(a_disk(),))
+    snapped, records = a_snapshot_of(web)
+    removal = asked(RemoveInstance(instance="web1", purge=True))
+    shown, by_now = a_cluster(instances=[web]), a_cluster(instances=[snapped], extra=records)
+    assert plan_of(shown, removal).digest != plan_of(by_now, removal).digest
+
+
 def test_a_layer_that_goes_with_the_last_that_needs_it_makes_no_other_plan() -> None:
     web, [layer, _] = a_snapshot_of(an_instance("web1", disks=(a_disk(),)))
     assert isinstance(layer, Layer)

@@ -89,16 +89,18 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """What was shown is what is done (P2): equal digests mean equal steps. Identifiers and times drawn for this one plan do not
+        """What was shown is what is done (P2): equal digests mean equal steps, and the same records gone in the end. Identifiers and times drawn for this one plan do not
         count, as a dry run draws others; nor do reasons and warnings, which tell of figures of the moment. Neither does what others
         changed meanwhile: which ports of a network lead to them, and whether a layer goes along because nobody needs it any more. So
         of many that were shown together each may go before the other."""
         from covey.model import record as records
 
         layers = records.key("layer", "")
-        aside = {f"volume/{write.key.removeprefix(layers)}" for write in self.success if write.record is None}
+        gone = sorted(write.key for write in self.success if write.record is None)
+        aside = {f"volume/{key.removeprefix(layers)}" for key in gone if key.startswith(layers)}
+        lost = [key for key in gone if not key.startswith(layers)]
         steps = [(step.kind, step.node, step.effect) for step in self.steps if step.object not in aside]
-        return hashlib.sha256(json.dumps([self.summary, steps]).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([self.summary, steps, lost]).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
