@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from pydantic import TypeAdapter
 
-from covey.api import documents
+from covey.api import documents, health_documents
 from covey.api.app import NOUNS, make_app, openapi
 from covey.model import codec
 from covey.model.request import Request
@@ -82,7 +82,7 @@ async def test_answers_are_as_described(flock: Flock, root: httpx2.AsyncClient) 
     await done(root, await root.post("/v1/instances", json={"name": "web1", "image": "debian-12", "disks": [{"size": GIB}]}))
     models: dict[str, Any] = {
         "/v1/cluster": documents.ClusterDocument,
-        "/v1/status": documents.StatusDocument,
+        "/v1/status": health_documents.StatusDocument,
         "/v1/nodes/n1": documents.NodeDocument,
         "/v1/pools/default": documents.PoolDocument,
         "/v1/images/debian-12": documents.ImageDocument,
@@ -98,4 +98,4 @@ async def test_answers_are_as_described(flock: Flock, root: httpx2.AsyncClient) 
         TypeAdapter(model).validate_json((await root.get(path)).content)
     plan = await root.post("/v1/instances?dry_run=true", json={"name": "web2", "disks": [{"size": GIB}]})
     TypeAdapter(documents.PlanDocument).validate_json(plan.content)
-    TypeAdapter(documents.VerdictDocument).validate_json((await root.post("/v1/cluster/verify")).content)
+    TypeAdapter(health_documents.VerdictDocument).validate_json((await root.post("/v1/cluster/verify")).content)

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from covey.api.bodies import StrictModel, Text, parse
 from covey.api.changes import Values, change, is_good_still
-from covey.api.documents import ClusterDocument, ExportDocument, FixDocument, StatusDocument, VerdictDocument
+from covey.api.documents import ClusterDocument, ExportDocument
+from covey.api.health_documents import FixDocument, StatusDocument, VerdictDocument
 from covey.api.operation import AT_LEAST, IF_NONE_MATCH, JSON, Call, Operation, json_response
 from covey.model.requests.cluster import InitCluster, ModifyCluster
 from covey.service import documents, health, jobs

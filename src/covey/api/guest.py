@@ -8,7 +8,7 @@ import pydantic
 from starlette.responses import Response
 
 from covey.api.bodies import Number, StrictModel, Text, parse
-from covey.api.documents import GuestDocument, GuestRunDocument, GuestSetDocument
+from covey.api.guest_documents import GuestDocument, GuestRunDocument, GuestSetDocument
 from covey.api.operation import Call, Operation, json_response
 from covey.service import guest
 

@@ -1,0 +1,59 @@
+"""What is answered of what is wrong: status, verification and repairs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from covey.api.documents import Document, JobDocument, Time
+
+
+class FindingDocument(Document):
+    id: str
+    severity: Literal["error", "warning"]
+    object: str
+    name: str
+    what: str
+    why: str
+    fix: str
+    fixable: bool
+
+
+class VerdictDocument(Document):
+    findings: list[FindingDocument]
+    checks: int
+    nodes: int
+    instances: int
+    seconds: float
+
+
+class FixDocument(Document):
+    """The jobs that mend, and the findings that no job mends."""
+
+    jobs: list[JobDocument]
+    left: list[FindingDocument]
+
+
+class StatusLine(Document):
+    severity: Literal["error", "warning"]
+    object: str
+    what: str
+    since_at: Time | None
+    fix: str
+
+
+class StatusNodes(Document):
+    all: int
+    answering: int
+
+
+class StatusDocument(Document):
+    """One screen: is all well, and if not, what is to be done."""
+
+    cluster: str | None
+    well: bool
+    summary: str
+    findings: list[StatusLine]
+    nodes: StatusNodes
+    instances: dict[str, int]
+    jobs: dict[str, int]
+    as_of: Time
