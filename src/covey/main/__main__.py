@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import NoReturn
 
-import structlog
-
 # structlog takes rich in for its tracebacks wherever that happens to be installed: 9 MB in each daemon, for nothing.
 sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+
+import structlog
 
 from covey.base import log
 from covey.base.clock import SystemClock
