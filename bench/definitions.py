@@ -54,6 +54,7 @@ class Reason:
 _SLEEP = "A guest may put itself to sleep: Covey shows it as paused, and starting it wakes it."
 _SPICE = "Covey shows the screen by VNC on a socket of the guest's own; it has no use for SPICE and what comes with it."
 _SEED = "cloud-init's seed, which an instance from an image gets."
+_THREAD = "Disks are served by a thread of their own: neither they nor the guest's CPUs, screen and NICs wait for each other."
 _CONSOLE = "The console is a socket that many may use one after the other, and what is printed is kept."
 REASONS = (
     Reason("title", "*", "", "The user's name for it; the domain itself is named by its UUID."),
@@ -72,6 +73,8 @@ REASONS = (
         "devices/disk vda/driver io", "*", "",
         "io_uring where the machine has it: faster than QEMU's usual threads, and unlike `native` never a halt while a file is given room.",
     ),
+    Reason("iothreads", "1", "", _THREAD),
+    Reason("devices/disk vda/driver iothread", "1", "", _THREAD),
     Reason("devices/disk vda/driver error_policy", "enospace", "", "A full pool pauses the guest in place of handing it errors."),
     Reason("devices/disk vda/driver discard", "unmap", "", "Room that the guest gives back is the pool's again."),
     Reason("devices/disk vda/source file", "*", "*", "The one lies in a pool of Covey's; both are of the same kind."),

@@ -10,7 +10,15 @@ import pytest
 from tests.kit.hypervisors import LibvirtBench
 
 from covey.base.errors import BadInput, NotFound, Refused
-from covey.host.hypervisor.definition import Mark, definition_text, digest, with_disk, without_disk
+from covey.host.hypervisor.definition import (
+    FORM,
+    WITHOUT_IO_THREAD,
+    Mark,
+    definition_text,
+    digest,
+    with_disk,
+    without_disk,
+)
 from covey.host.hypervisor.places import GuestFiles, guest_files
 from covey.host.hypervisor.sighting import parse_mark, volumes
 from covey.host.hypervisor.xml import (
@@ -167,6 +175,25 @@ def test_the_mark_survives_libvirts_xml() -> None:
     mark = Mark(7, "job-9", LARGE)
     assert parse_mark(render_mark(mark)) == mark
     assert parse_mark(ElementTree.tostring(mark_element(mark), encoding="unicode")) == mark
+
+
+def test_a_mark_that_names_no_form_is_of_a_release_before_there_were_io_threads() -> None:
+    old = parse_mark(render_mark(Mark(7, "job-9", LARGE)).replace(f' form="{FORM}"', ""))
+    assert old == Mark(7, "job-9", LARGE, WITHOUT_IO_THREAD)
+    assert old.digest == digest(LARGE)
+    assert not old.has_io_thread
+
+
+def test_every_disk_is_served_by_the_one_io_thread() -> None:
+    root = parsed(LARGE)
+    assert root.findtext("iothreads") == "1"
+    assert [driver.get("iothread") for driver in root.iterfind("devices/disk[@device='disk']/driver")] == ["1", "1"]
+
+
+def test_io_threads_of_raw_xml_are_the_administrators() -> None:
+    root = parsed(replace(SMALL, raw_xml="<iothreads>4</iothreads>"))
+    assert [part.text for part in root.iterfind("iothreads")] == ["4"]
+    assert root.find("devices/disk/driver[@iothread]") is None
 
 
 def test_somebody_elses_metadata_is_no_mark() -> None:

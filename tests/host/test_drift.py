@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from covey.host.hypervisor.definition import FORM, WITHOUT_IO_THREAD
 from covey.host.hypervisor.drift import definition_drift, run_drift
 from covey.host.hypervisor.places import guest_files
 from covey.host.hypervisor.xml import render_domain
@@ -22,10 +23,10 @@ WEB = Domain(INSTANCE, "web1", 2, 64 * 2**20, "tcg", "pc-q35-7.2", (DomainDisk(0
 FILES = guest_files(Path("/var/lib/covey/instances"), INSTANCE, Path("/var/lib/covey/seed.iso"))
 
 
-def described(domain: Domain) -> str:
+def described(domain: Domain, form: int = FORM) -> str:
     """As libvirt tells it back: with the memory that the guest begins with."""
     attachments = {one.id: Attachment("file", f"/srv/{one.id}", "qcow2") for one in (FIRST, SECOND)}
-    text = render_domain(domain, attachments | {ISO: Attachment("file", "/srv/iso", "raw")}, 1, "job-1", FILES)
+    text = render_domain(domain, attachments | {ISO: Attachment("file", "/srv/iso", "raw")}, 1, "job-1", FILES, form=form)
     return text.replace("</memory>", '</memory>\n<currentMemory unit="KiB">65536</currentMemory>', 1)
 
 
@@ -60,6 +61,18 @@ def test_what_libvirt_adds_is_no_drift() -> None:
 def test_how_a_kernel_is_asked_for_files_is_no_drift() -> None:
     assert 'io="threads"' in described(WEB)
     assert definition_drift(WEB, described(WEB).replace('io="threads"', 'io="io_uring"'), FILES) == ()
+
+
+def test_what_an_older_release_rendered_is_as_that_release_said_it() -> None:
+    old = described(WEB, WITHOUT_IO_THREAD)
+    assert definition_drift(WEB, old, FILES, WITHOUT_IO_THREAD) == ()
+    assert run_drift(WEB, WEB, old, FILES, WITHOUT_IO_THREAD) == ()
+    assert definition_drift(WEB, old, FILES) == ("<iothreads> is gone", "disk vda: in disk: driver iothread is gone, not 1")
+
+
+def test_io_threads_of_raw_xml_are_no_drift() -> None:
+    raw = replace(WEB, raw_xml="<iothreads>4</iothreads>")
+    assert definition_drift(raw, described(raw), FILES) == ()
 
 
 def test_what_covey_plugged_in_is_no_drift_of_the_run_and_what_another_did_is() -> None:

@@ -61,17 +61,20 @@ async def guest(covey: CoveyUp) -> Shell:
 
 
 async def test_a_disk_grows_under_a_guest_that_writes_to_it_and_no_write_is_lost(covey: CoveyUp, guest: Shell) -> None:
-    before, after = 12, 20
-    await guest.run(f"cat > /bin/writer << 'END'\n{WRITER}END\nsh /bin/writer {after} > /tmp/log 2>&1 &")
-    await guest.becomes("test -e /tmp/passed", within=PATIENCE_S)
-    await covey.do(f"disk grow grow1 1 {after}M")
-    assert int(await guest.run("cat /sys/block/vdb/size")) * 512 == after * MIB, "it sees the growth at once"
-    await guest.becomes("test -e /tmp/done", within=PATIENCE_S)
-    last = int(await guest.run("test ! -e /tmp/lost; cat /tmp/passed"))
-    assert last > 0, f"one pass was over {before} MiB, a later one over {after}"
-    written = b"".join((f"block {number} of pass {last}\n".encode() * MIB)[:MIB] for number in range(after))
-    assert sha256(content_of(covey.volume(await covey.instance("grow1"), 1))) == sha256(written)
-    assert await covey.findings() == []
+    await writes_until_it_has(20, guest)
+    await covey.do("disk grow grow1 1 20M")
+    assert int(await guest.run("cat /sys/block/vdb/size")) * 512 == 20 * MIB, "it sees the growth at once"
+    await all_is_there(20, covey, guest)
+
+
+async def test_snapshots_come_and_go_under_a_guest_that_writes_and_no_write_is_lost(covey: CoveyUp, guest: Shell) -> None:
+    await writes_until_it_has(24, guest)
+    for name in ("one", "two"):
+        await covey.do(f"snapshot add grow1 {name}")
+    for name in ("one", "two"):
+        await covey.do(f"snapshot remove grow1 {name} --yes")
+    await covey.do("disk grow grow1 1 24M")
+    await all_is_there(24, covey, guest)
 
 
 async def test_cpus_and_memory_come_to_a_running_guest_up_to_its_maximum(covey: CoveyUp, guest: Shell) -> None:
@@ -123,6 +126,24 @@ async def test_a_revert_brings_back_the_files_of_the_moment_when_the_snapshot_wa
     assert await guest.run("cd /mnt; ls; cat file other") == "file\nlost+found\nother\nbefore\nremoved\n"
     await covey.do("snapshot remove grow1 first --yes")
     await guest.run("echo on > /mnt/third; sync; grep before /mnt/file")
+    assert await covey.findings() == []
+
+
+async def writes_until_it_has(size: int, guest: Shell) -> None:
+    """The guest writes to its second disk, and has done so from end to end at least once; it ends when the disk is of `size` MiB."""
+    await guest.run(
+        f"rm -f /tmp/passed /tmp/done\ncat > /bin/writer << 'END'\n{WRITER}END\nsh /bin/writer {size} > /tmp/log 2>&1 &"
+    )
+    await guest.becomes("test -e /tmp/passed", within=PATIENCE_S)
+
+
+async def all_is_there(size: int, covey: CoveyUp, guest: Shell) -> None:
+    """What the guest wrote is what it reads, and what the disk holds."""
+    await guest.becomes("test -e /tmp/done", within=PATIENCE_S)
+    last = int(await guest.run("test ! -e /tmp/lost; cat /tmp/passed"))
+    assert last > 0, "one pass was over a smaller disk, a later one over all of it"
+    written = b"".join((f"block {number} of pass {last}\n".encode() * MIB)[:MIB] for number in range(size))
+    assert sha256(content_of(covey.volume(await covey.instance("grow1"), 1))) == sha256(written)
     assert await covey.findings() == []
 
 

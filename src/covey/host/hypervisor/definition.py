@@ -10,19 +10,37 @@ from typing import Any
 from covey.base.errors import Refused, check
 from covey.model.codec import decode, encode
 from covey.model.domain import Domain, DomainDisk, DomainNic
+from covey.model.rawxml import raw_parts
+
+# How a Domain is said in XML. A release that says it otherwise counts this up: what an older one defined, and what runs since then, is as
+# it was said to be, and no other hand's doing; at its next start a guest is defined in the form of today.
+FORM = 2
+WITHOUT_IO_THREAD = 1  # of marks that name no form
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Covey's mark on a domain: the start's generation, the defining job's tag, and the definition itself."""
+    """Covey's mark on a domain: the start's generation, the defining job's tag, the definition itself, and the form in which the XML says
+    it."""
 
     generation: int
     job: str
     domain: Domain
+    form: int = FORM
+
+    @property
+    def has_io_thread(self) -> bool:
+        return has_io_thread(self.domain, self.form)
 
     @property
     def digest(self) -> str:
         return digest(self.domain)
+
+
+def has_io_thread(domain: Domain, form: int) -> bool:
+    """Whether the domain's disks are served by a thread of their own. An administrator who asks for such threads by raw XML has also said
+    what they are for."""
+    return form > WITHOUT_IO_THREAD and not any(part.tag == "iothreads" for part in raw_parts(domain.raw_xml))
 
 
 def digest(domain: Domain) -> str:

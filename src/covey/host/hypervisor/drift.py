@@ -11,6 +11,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from covey.host.hypervisor.definition import FORM, WITHOUT_IO_THREAD, has_io_thread
 from covey.host.hypervisor.places import GuestFiles
 from covey.host.hypervisor.xml import ALIAS, CDROM_TARGET, render_domain
 from covey.host.storage.protocol import Attachment
@@ -23,10 +24,10 @@ _PASSED_OVER = ("boot", "requested")  # of devices: what plugging in leaves othe
 _NAMES = {"interface": "a NIC", "memballoon": "the balloon", "rng": "a source of random numbers", "memory": "a memory device"}
 
 
-def definition_drift(domain: Domain, text: str, files: GuestFiles) -> tuple[str, ...]:
-    """What of a definition is not as `domain` says, a sentence each."""
+def definition_drift(domain: Domain, text: str, files: GuestFiles, form: int = FORM) -> tuple[str, ...]:
+    """What of a definition is not as `domain` says in that form, a sentence each."""
     actual = _parsed(text)
-    expected = _expected(domain, actual, files)
+    expected = _expected(domain, actual, files, form)
     sentences = [
         _sentence(element, actual.find(element.tag)) for element in expected if element.tag not in ("metadata", "devices")
     ]
@@ -36,18 +37,18 @@ def definition_drift(domain: Domain, text: str, files: GuestFiles) -> tuple[str,
     return (*(sentence for sentence in sentences if sentence), *_devices(domain, expected, actual))
 
 
-def run_drift(began: Domain, defined: Domain, text: str, files: GuestFiles) -> tuple[str, ...]:
-    """What a running guest has of devices that neither its beginning nor what Covey plugged in since explains."""
+def run_drift(began: Domain, defined: Domain, text: str, files: GuestFiles, form: int = FORM) -> tuple[str, ...]:
+    """What a running guest has of devices that neither its beginning, in that form, nor what Covey plugged in since explains."""
     actual = _parsed(text)
     domain = replace(began, disks=defined.disks, nics=defined.nics)
-    return tuple(_devices(domain, _expected(domain, actual, files), actual))
+    return tuple(_devices(domain, _expected(domain, actual, files, form), actual))
 
 
 def _parsed(text: str) -> Element:
     return ElementTree.fromstring(text)  # noqa: S314  (libvirtd wrote it)
 
 
-def _expected(domain: Domain, actual: Element, files: GuestFiles) -> Element:
+def _expected(domain: Domain, actual: Element, files: GuestFiles, form: int) -> Element:
     """What Covey renders, with the sources of disks as they are: where a volume lies is its storage's affair."""
     attachments = {disk.volume.id: Attachment("file", "", disk.volume.format) for disk in domain.disks}
     if domain.iso:
@@ -64,7 +65,8 @@ def _expected(domain: Domain, actual: Element, files: GuestFiles) -> Element:
             attachments[volumes.get(identity, identity)] = found
         elif domain.iso and target is not None and target.get("dev") == CDROM_TARGET:
             attachments[domain.iso] = found
-    return ElementTree.fromstring(render_domain(replace(domain, raw_xml=""), attachments, 0, "", files))  # noqa: S314
+    shown = form if has_io_thread(domain, form) else WITHOUT_IO_THREAD  # which follows from the raw XML, too
+    return ElementTree.fromstring(render_domain(replace(domain, raw_xml=""), attachments, 0, "", files, form=shown))  # noqa: S314
 
 
 def _sentence(expected: Element, actual: Element | None) -> str:

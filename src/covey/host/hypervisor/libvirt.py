@@ -18,7 +18,7 @@ from covey.base.files import sync_directory
 from covey.host.guest.console import trim_log
 from covey.host.hypervisor import guest_agent, layers, orders, picture, runs, shaping, sighting
 from covey.host.hypervisor.connection import CALL_LIMIT_S, Connection, Event
-from covey.host.hypervisor.definition import Mark, digest
+from covey.host.hypervisor.definition import FORM, Mark, digest
 from covey.host.hypervisor.file_io import find_file_io
 from covey.host.hypervisor.places import GuestFiles, LibvirtFiles, check_directory, guest_files, seed_beside
 from covey.host.hypervisor.protocol import Usage
@@ -157,7 +157,8 @@ class LibvirtHypervisor:
         """See ensure_defined."""
         known = await self._call(domain.instance, lambda connection: sighting.find_mark(connection, domain.instance))
         files = self._files(domain.instance)
-        if known and known.digest == digest(domain) and not await self._is_tampered(domain.instance):
+        as_today = known is not None and (known.form, known.digest) == (FORM, digest(domain))
+        if as_today and not await self._is_tampered(domain.instance):
             return
         text = self._rendered(domain, attachments, known, job)
         await asyncio.to_thread(_make_directories, files, self._user)

@@ -12,7 +12,7 @@ import libvirt
 from covey.base.errors import CoveyError, NoSpace, NotFound, Refused, StepFailed, check, require
 from covey.host.hypervisor.definition import Mark, with_disk, with_nic, without_disk, without_nic
 from covey.host.hypervisor.file_io import find_file_io
-from covey.host.hypervisor.sighting import find, mac_of, must_find, volume_of
+from covey.host.hypervisor.sighting import find, mac_of, must_find, read_mark, volume_of
 from covey.host.hypervisor.xml import NAMESPACE, disk_target, render_disk, render_mark, render_nic
 from covey.host.storage.protocol import Attachment
 from covey.model.domain import Domain, DomainDisk, DomainNic, tap_of
@@ -137,7 +137,6 @@ def attach_disk(connection: Any, instance: str, disk: DomainDisk, attachment: At
     """Raises NotFound, Refused for an index in use otherwise, StepFailed."""
     domain, mark = must_find(connection, instance)
     wanted = with_disk(mark.domain, disk)
-    text = render_disk(disk, attachment, find_file_io())
     for which, known in _definitions(domain):
         present = known.find(disk_device(disk.index).path)
         check(
@@ -145,6 +144,8 @@ def attach_disk(connection: Any, instance: str, disk: DomainDisk, attachment: At
             Refused(f"its {disk_target(disk.index)} is another volume", f"instance {instance}", "detach that one first"),
         )
         if present is None:
+            began = read_mark(domain, which) or mark
+            text = render_disk(disk, attachment, find_file_io(), began.has_io_thread)
             _attach(domain, text, which, f"disk {disk.index}", instance)
     _write_mark(domain, replace(mark, domain=wanted))
 

@@ -13,7 +13,7 @@ import libvirt
 
 from covey.base.errors import BadInput, NotFound, Refused
 from covey.host.hypervisor import runs
-from covey.host.hypervisor.definition import Mark, parse_definition
+from covey.host.hypervisor.definition import WITHOUT_IO_THREAD, Mark, parse_definition
 from covey.host.hypervisor.drift import definition_drift, run_drift
 from covey.host.hypervisor.places import GuestFiles
 from covey.host.hypervisor.protocol import Usage
@@ -114,7 +114,8 @@ def parse_mark(text: str) -> Mark | None:
     element = ElementTree.fromstring(text)  # noqa: S314  (libvirtd wrote it)
     try:
         definition = parse_definition(json.loads(element.text or ""))
-        return Mark(int(element.get("generation", "0")), element.get("job", ""), definition)
+        form = int(element.get("form", WITHOUT_IO_THREAD))
+        return Mark(int(element.get("generation", "0")), element.get("job", ""), definition, form)
     except (ValueError, BadInput):
         return None
 
@@ -186,10 +187,10 @@ def drift_of(connection: Any, instance: str, files: GuestFiles) -> Drift:
     domain, mark = find(connection, instance)
     if mark is None:
         return Drift()
-    defined = definition_drift(mark.domain, domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), files)
+    defined = definition_drift(mark.domain, domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), files, mark.form)
     try:
         live = read_mark(domain, libvirt.VIR_DOMAIN_AFFECT_LIVE) if domain.isActive() else None
-        return Drift(defined, run_drift(live.domain, mark.domain, domain.XMLDesc(0), files) if live else ())
+        return Drift(defined, run_drift(live.domain, mark.domain, domain.XMLDesc(0), files, live.form) if live else ())
     except libvirt.libvirtError:
         return Drift(defined)  # it ended meanwhile
 

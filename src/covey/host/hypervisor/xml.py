@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from covey.base.errors import BadInput, NotFound, check, require
-from covey.host.hypervisor.definition import Mark, definition_text
+from covey.host.hypervisor.definition import FORM, Mark, definition_text
 from covey.host.hypervisor.file_io import THREADS
 from covey.host.hypervisor.places import GuestFiles
 from covey.host.storage.protocol import Attachment
@@ -21,6 +21,7 @@ OWN_PORTS = 3  # virtio-serial, balloon and random numbers
 MEMORY_BLOCK = 2 * 2**20  # bytes: what virtio-mem gives and takes at a time
 MEMORY_SLACK = 2**30  # of guest addresses, as QEMU begins what is plugged at a whole GiB
 LARGEST_DISK_INDEX = 25  # vda .. vdz
+IO_THREAD = "1"  # libvirt's number of the one that there is
 
 # An emulated CPU is x86-64-v2 by an AMD: QEMU's plain model, which a machine type pins (a guest keeps its CPU over an upgrade and a
 # migration), and what it lacks of that level. Of an Intel such as Nehalem Linux thinks that it has Meltdown, and switches page tables at
@@ -42,10 +43,17 @@ ElementTree.register_namespace("covey", NAMESPACE)
 
 
 def render_domain(
-    domain: Domain, attachments: dict[str, Attachment], generation: int, job: str, files: GuestFiles, file_io: str = THREADS
+    domain: Domain,
+    attachments: dict[str, Attachment],
+    generation: int,
+    job: str,
+    files: GuestFiles,
+    file_io: str = THREADS,
+    form: int = FORM,
 ) -> str:
     """The XML of `domain`; `file_io` is how QEMU reaches the files of disks. Raises BadInput for an accelerator or index that cannot be,
     NotFound for a volume without attachment."""
+    mark = Mark(generation, job, domain, form)
     check(
         domain.accelerator in ("kvm", "tcg"),
         BadInput(f"{domain.accelerator!r} is no accelerator", f"instance {domain.instance}", "use kvm or tcg"),
@@ -54,9 +62,11 @@ def render_domain(
     _text(root, "name", domain.instance)
     _text(root, "uuid", domain.instance)
     _text(root, "title", printable(domain.title))
-    SubElement(root, "metadata").append(mark_element(Mark(generation, job, domain)))
+    SubElement(root, "metadata").append(mark_element(mark))
     _memory(root, domain)
     _cpus(root, domain)
+    if mark.has_io_thread:
+        _text(root, "iothreads", IO_THREAD)
     _firmware(root, domain, files)
     features = SubElement(root, "features")
     SubElement(features, "acpi")
@@ -76,6 +86,7 @@ def render_domain(
                 _attachment(f"volume {disk.volume.id} of disk {disk.index}", disk.volume.id, attachments, domain),
                 boot_order(disk, domain),
                 file_io,
+                mark.has_io_thread,
             )
         )
     # Installers of every system find a SATA drive; the kernels of Debian's cloud images have no driver for one, but for virtio's.
@@ -98,7 +109,8 @@ def render_domain(
 
 def mark_element(mark: Mark) -> Element:
     """Covey's <metadata>: one element without children, because libvirt gives its namespace to the outermost only."""
-    element = Element(f"{{{NAMESPACE}}}domain", generation=str(mark.generation), job=mark.job, digest=mark.digest)
+    told = {"generation": str(mark.generation), "job": mark.job, "digest": mark.digest, "form": str(mark.form)}
+    element = Element(f"{{{NAMESPACE}}}domain", told)
     element.text = definition_text(mark.domain)
     return element
 
@@ -139,11 +151,14 @@ def boot_orders(domain: Domain) -> dict[str, int]:
     return {thing: place for place, thing in enumerate(things, 1)}
 
 
-def disk_element(disk: DomainDisk, attachment: Attachment, boot: int = 0, file_io: str = THREADS) -> Element:
+def disk_element(
+    disk: DomainDisk, attachment: Attachment, boot: int = 0, file_io: str = THREADS, io_thread: bool = True
+) -> Element:
     """One disk. cache=none: what the guest flushed is on the medium, and another machine sees it. error_policy=enospace: a full pool
-    pauses the guest where it stands in place of handing it errors that would ruin its file system."""
+    pauses the guest where it stands in place of handing it errors that would ruin its file system. With an `io_thread` QEMU does not keep the guest's CPUs, screen and
+    NICs waiting for its disks, nor these for them."""
     element = Element("disk", type=attachment.kind, device="disk")
-    SubElement(
+    driver = SubElement(
         element,
         "driver",
         name="qemu",
@@ -154,6 +169,8 @@ def disk_element(disk: DomainDisk, attachment: Attachment, boot: int = 0, file_i
         discard="unmap",
         error_policy="enospace",
     )
+    if io_thread:
+        driver.set("iothread", IO_THREAD)
     SubElement(element, "source", {"dev" if attachment.kind == "block" else "file": attachment.path})
     SubElement(element, "target", dev=disk_target(disk.index), bus="virtio")
     _text(element, "serial", disk_serial(disk.identity))
@@ -163,9 +180,9 @@ def disk_element(disk: DomainDisk, attachment: Attachment, boot: int = 0, file_i
     return element
 
 
-def render_disk(disk: DomainDisk, attachment: Attachment, file_io: str = THREADS) -> str:
+def render_disk(disk: DomainDisk, attachment: Attachment, file_io: str = THREADS, io_thread: bool = True) -> str:
     """One disk as virDomainAttachDevice takes it."""
-    return ElementTree.tostring(disk_element(disk, attachment, file_io=file_io), encoding="unicode")
+    return ElementTree.tostring(disk_element(disk, attachment, 0, file_io, io_thread), encoding="unicode")
 
 
 def printable(title: str) -> str:
