@@ -1,8 +1,10 @@
 """A guest as Covey defines it beside one as virt-install defines it by default (pair.py).
 
 First the two definitions: each difference must have a reason (definitions.py), else nothing is measured. Then equal loads in both by
-turns, the other one paused: a ratio is Covey's speed by virt-install's, the median of the pairs, and holds with a confidence of 95 % between
-`_low` and `_high`. `disk_commit` is a write at a time, each on the disk before the next; `disk_read_alone` a large read at a time, all
+turns, the other one paused. Two guests of the very same definition differ by up to a third, and stay so while they run: by where their
+memory and their files happen to lie. So there are several rounds, each with new guests on new disks. A ratio is Covey's speed by
+virt-install's, the median of a round's pairs; of these it is the median of the rounds, and holds with a confidence of 95 % between `_low`
+and `_high`. `disk_commit` is a write at a time, each on the disk before the next; `disk_read_alone` a large read at a time, all
 else eight. Writes end when they are on the disk. Before reads, the host's memory holds nothing of the disk, save for `disk_read_again`,
 which is what it costs to leave the host's memory to guests. The floors are virt-install's speeds, in MiB or small blocks a second.
 
@@ -38,27 +40,31 @@ DISK = (
 NET = (Load("net_in", "take", "sequential", 1, 1, 64 * MIB), Load("net_out", "send", "sequential", 1, 1, 64 * MIB))
 NAMES = [load.name for load in (*DISK, *NET)]
 CONFIDENCE = 0.95
+Speeds = tuple[list[float], list[float]]
 
 
 async def main() -> None:
     given = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended before its time: nothing is left behind"))
-    with scratch() as directory:
-        async with a_pair(directory) as pair:
-            compare_definitions(pair, quiet=given.json)
-            pair.start()
-            figures = measured(pair, given.pairs, given.only or NAMES)
-    report(given, figures)
+    names, rounds = given.only or NAMES, []
+    for number in range(given.rounds):
+        with scratch() as directory:
+            async with a_pair(directory) as pair:
+                compare_definitions(pair, quiet=given.json or number > 0)
+                pair.start()
+                rounds.append(a_round(pair, given.pairs, names))
+    report(given, {"rounds": given.rounds, "pairs": given.pairs, **together(rounds)})
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print only the last line: one JSON object")
-    parser.add_argument("--pairs", type=int, default=41, help="how often both are measured [41]")
+    parser.add_argument("--rounds", type=int, default=9, help="how often two new guests are made [9]")
+    parser.add_argument("--pairs", type=int, default=5, help="how often both are measured in each round [5]")
     parser.add_argument("--only", choices=NAMES, action="append", help="measure only this; repeatable [all]")
     given = parser.parse_args()
-    if given.pairs < 7:
-        parser.error("fewer than 7 pairs say nothing")
+    if given.rounds < 7 or given.pairs < 1:
+        parser.error("fewer than 7 rounds say nothing")
     return given
 
 
@@ -73,39 +79,48 @@ def compare_definitions(pair: Pair, quiet: bool) -> None:
         raise SystemExit("nobody has said why, in bench/definitions.py:\n" + "\n".join(strange))
 
 
-def measured(pair: Pair, pairs: int, names: Sequence[str]) -> dict[str, float]:
-    figures: dict[str, float] = {"pairs": pairs}
+def a_round(pair: Pair, pairs: int, names: Sequence[str]) -> dict[str, Speeds]:
+    """What two guests did of each load: Covey's speeds and the other's, in blocks or MiB a second."""
+    found: dict[str, Speeds] = {}
     for guest in (pair.covey, pair.usual):
         guest.speed(FILL)
     for load in (*DISK, *NET):
         if load.name in names:
-            figures |= compared(pair, load, pairs, load.name)
+            found[load.name] = by_turns(pair, load, pairs)
     unguarded = [load for load in NET if load.name in names]
     if unguarded:
         pair.up.covey("nic", "modify", NAME, "0", "--spoofing", "allow", "--yes")
     for load in unguarded:
-        figures |= compared(pair, load, pairs, f"{load.name}_unguarded")
-    return figures
+        found[f"{load.name}_unguarded"] = by_turns(pair, load, pairs)
+    return found
 
 
-def compared(pair: Pair, load: Load, pairs: int, name: str) -> dict[str, float]:
+def by_turns(pair: Pair, load: Load, pairs: int) -> Speeds:
     """Both by turns, each as often first as second."""
     ours: list[float] = []
     its: list[float] = []
     turns = [(pair.covey, ours), (pair.usual, its)]
+    unit = load.block if load.how == "random" else MIB
     for _ in range(pairs):
         for guest, speeds in turns:
-            speeds.append(guest.speed(load, cold=load.name != "disk_read_again"))
+            speeds.append(guest.speed(load, cold=load.name != "disk_read_again") / unit)
         turns.reverse()
-    middle, low, high = interval([one / other for one, other in zip(ours, its, strict=True)])
-    unit = load.block if load.how == "random" else MIB
-    return {
-        f"{name}_ratio": middle,
-        f"{name}_ratio_low": low,
-        f"{name}_ratio_high": high,
-        f"{name}_per_s": median(ours) / unit,
-        f"floor_{name}_per_s": median(its) / unit,
-    }
+    return ours, its
+
+
+def together(rounds: Sequence[dict[str, Speeds]]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for name in rounds[0]:
+        speeds = [each[name] for each in rounds]
+        middle, low, high = interval([median(one / other for one, other in zip(*both, strict=True)) for both in speeds])
+        figures |= {
+            f"{name}_ratio": middle,
+            f"{name}_ratio_low": low,
+            f"{name}_ratio_high": high,
+            f"{name}_per_s": median(median(ours) for ours, _ in speeds),
+            f"floor_{name}_per_s": median(median(its) for _, its in speeds),
+        }
+    return figures
 
 
 def interval(values: list[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
