@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from covey.base.errors import NotFound, Refused, Unavailable
+from covey.base.errors import NoSpace, NotFound, Refused, Unavailable
 from covey.model.plan import Plan
 from covey.model.request import Request
 from covey.model.requests.firewall import AddFirewall
@@ -120,3 +120,16 @@ def test_an_image_is_made_on_a_node_that_answers() -> None:
     assert [step.node for step in made.steps] == [N2]
     assert made.success[0].record
     assert made.success[0].record["node"] == N2
+
+
+def test_whoever_names_a_node_gets_that_or_hears_why_not() -> None:
+    view = a_cluster(nodes=2, extra=[replace(a_node("n3"), state="joining")])
+    assert {step.node for step in of(view, AddInstance(name="new", node="n2")).steps} == {N2}
+    with pytest.raises(Refused, match="joining"):
+        of(view, AddInstance(name="new", node="n3"))
+    with pytest.raises(NotFound):
+        of(view, AddInstance(name="new", node="n9"))
+    with pytest.raises(Unavailable, match="does not answer"):
+        of(without_answer(view, N2), AddInstance(name="new", node="n2"))
+    with pytest.raises(NoSpace):
+        of(a_cluster(nodes=2, memory=2 * GIB), AddInstance(name="new", node="n2", memory=4 * GIB))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from covey.base.errors import NoSpace, Unavailable, check, require
+from covey.base.errors import NoSpace, Refused, Unavailable, check, require
 from covey.base.units import humane_size
 from covey.model.node import Node
 from covey.model.pool import Pool, floor_of
@@ -82,9 +82,11 @@ def _lies_in(removed: Removed, node: Node, pool: Pool) -> bool:
     return removed.instance.node == node.id and any(disk.pool == pool.id for disk in removed.instance.disks)
 
 
-def choose_node(view: ClusterView, memory: int, rooms: tuple[Room, ...], object: object) -> tuple[Node, str]:
-    """The node with most memory left among those with room, and the sentence why. Raises NoSpace or Unavailable with the reason of
-    the node that came closest."""
+def choose_node(view: ClusterView, memory: int, rooms: tuple[Room, ...], object: object, wanted: str = "") -> tuple[Node, str]:
+    """The node with most memory left among those with room, or the one that is `wanted` by name; and the sentence why. Raises NoSpace or
+    Unavailable with the reason of the node that came closest; NotFound, and Refused when the wanted one does not host yet."""
+    if wanted:
+        return _wanted(view, view.node(wanted), memory, rooms, object), f"{wanted} was asked for"
     nodes = sorted(hosting(view), key=lambda node: (-memory_free(view, node), node.name))
     refusal: NoSpace | Unavailable | None = None
     for node in nodes:
@@ -99,3 +101,15 @@ def choose_node(view: ClusterView, memory: int, rooms: tuple[Room, ...], object:
         left = f"{humane_size(memory_free(view, node))} of {humane_size(telemetry.memory)} memory not yet promised"
         return node, f"{node.name} has {left}" if len(nodes) == 1 else f"{node.name} has most: {left}"
     raise require(refusal, Unavailable("the cluster has no node", object))
+
+
+def _wanted(view: ClusterView, node: Node, memory: int, rooms: tuple[Room, ...], object: object) -> Node:
+    check(
+        node.state == "ready",
+        Refused(f"{node} is {node.state}, and hosts nothing new", object, f"wait until it is ready: covey node info {node.name}"),
+    )
+    check(node.id in view.telemetry, Unavailable(f"the agent of {node} does not answer", object, "see: covey status"))
+    check_memory(view, node, memory, object)
+    for room in rooms:
+        check_room(view, node, room, object)
+    return node

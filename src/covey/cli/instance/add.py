@@ -29,6 +29,7 @@ from covey.cli.verbs import DURATION, SIZE, Manner, Number, changes, named
 )
 @named("instance", required=False)
 @click.option("-f", "--file", metavar="FILE", help="Add many: a YAML list, a mapping each (see above). - is standard input.")
+@click.option("--node", metavar="NODE", help="Where it is to be. [where most memory is free]")
 @click.option("--cpus", type=Number(1), metavar="N", help="Processors. [the cluster's default]")
 @click.option("--memory", type=SIZE, help="Memory. [the cluster's default]")
 @click.option("--max-cpus", type=Number(1), metavar="N", help="Up to how many CPUs it can grow while it runs. [no growth]")
@@ -66,7 +67,7 @@ from covey.cli.verbs import DURATION, SIZE, Manner, Number, changes, named
 def add(session: Session, /, name: str | None, file: str | None, manner: Manner, no_start: bool, **wishes: Any) -> int:
     """Make an instance and start it.
 
-    A file for -f holds a YAML list with a mapping for each instance. Its keys are the options of this page without dashes in front (name,
+    A file for -f holds a YAML list with a mapping for each instance. Its keys are the options of this page without dashes in front (name, node,
     cpus, memory, max-cpus, max-memory, machine, firmware, cpu-model, boot, raw-xml, image, iso, disk, network, nic, firewall, uuid, ssh-key, user-data, tag, notes, owner, protected, start, wait, timeout); what may be repeated here
     is a list there. All are checked before the first is made: one bad entry, and none is.
     """

@@ -108,7 +108,7 @@ def _readable(item: Any, passed_over: set[str]) -> Any:
     kept: dict[str, Any] = {}
     for key, value in item.items():
         word = str(key).replace("-", "_")
-        if word not in KEYS:
+        if word not in KEYS or word == "node":  # where it was is no wish: it may be another cluster, or a full node
             passed_over.add(str(key))
             continue
         known = parts.get(word)

@@ -18,7 +18,7 @@ DISK_KEYS = ("size", "pool", "format")
 NIC_KEYS = ("network", "mac", "address", "address6")
 # A mapping may say these, too, as the API takes them: `cluster export` writes them so.
 NIC_SETTINGS = ("up", "guarded", "also", "limit_in", "limit_out", "firewalls", "rules")
-_PLAIN = ("name", "cpus", "max_cpus", "image", "iso", "uuid", "notes", "owner", "machine")
+_PLAIN = ("name", "cpus", "max_cpus", "image", "iso", "uuid", "notes", "owner", "machine", "node")
 CLOUD_INIT_KNOWS = ("#!", "#cloud-", "#include", "#part-handler", "## template:")
 KEYS = (
     *_PLAIN,

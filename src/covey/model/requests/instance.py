@@ -120,9 +120,12 @@ class AddInstance(Request, kind="instance.add"):
     boot: tuple[str, ...] = ()  # of disk, network, cdrom, in this order; () is the usual one
     raw_xml: str = ""  # added to the domain as it is: the escape for what Covey does not know
     machine: str = ""  # its machine type, pinned; "": the cluster's default
+    node: str = ""  # where it is to be; "": where there is most room
 
     def check(self) -> None:
         check_name(self.name, "name")
+        if self.node:
+            check_name(self.node, "node")
         for field in ("cpus", "max_cpus"):
             check_cpus(getattr(self, field), field)
         for field in ("memory", "max_memory"):
