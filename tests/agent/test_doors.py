@@ -23,7 +23,7 @@ from covey.agent.way import LocalWay, NetworkWay, Way
 from covey.base.certificates import LIFE, ask_for_certificate, ensure_identity, issue, keep_certificate
 from covey.base.clock import SystemClock
 from covey.base.errors import BadInput, NotFound, Refused, Unavailable
-from covey.base.identity import caller_context, files_in
+from covey.base.identity import agent_name, caller_context, files_in
 from covey.base.tls import ensure_server_certificate
 from covey.host.image.images import HostImages
 from covey.model.image import ImageFacts
@@ -99,7 +99,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     memberships = Memberships(tmp_path / "identity", N2, epochs)
     host = replace(Machine(N2, "n2", lambda node, key, thing: None).host(), images=HostImages(tmp_path / "images"))
     agent = Agent(N2, host, "s1", epochs, SystemClock(), Telemetry(0.0))
-    doors = Doors(make_app(agent, memberships), tmp_path / "agent.sock", memberships)
+    doors = Doors(make_app(agent, memberships), tmp_path / "agent.sock", memberships, agent.hang_up)
     serving = asyncio.create_task(doors.serve(doors.open()))
     port = free_port()
     membership = Membership("c1", "demo", "n2", f"127.0.0.1:{port}", (N1, N2))
@@ -182,7 +182,10 @@ async def test_a_certificate_for_another_machines_key_is_not_taken(tmp_path: Pat
     theirs = issue(site.root, ask_for_certificate(tmp_path / "theirs"), N2)
     ask_for_certificate(tmp_path / "ours")
     with pytest.raises(BadInput, match="another machine's key"):
-        keep_certificate(tmp_path / "ours", theirs, (site.root / "ca.pem").read_text())
+        keep_certificate(tmp_path / "ours", theirs, (site.root / "ca.pem").read_text(), N2)
+    others = issue(site.root, ask_for_certificate(tmp_path / "ours"), N3)
+    with pytest.raises(BadInput, match="another node"):
+        keep_certificate(tmp_path / "ours", others, (site.root / "ca.pem").read_text(), N2)
 
 
 @pytest.mark.parametrize(
@@ -272,3 +275,54 @@ async def test_an_image_that_is_not_there_is_not_found(bench: Bench, tmp_path: P
     with pytest.raises(NotFound):
         await here.bring(ImageFacts("raw", 512, 512, "0" * 64))
     assert here.files == []
+
+
+async def test_a_certificate_is_renewed_before_it_ends_and_shown_at_once(bench: Bench, tmp_path: Path) -> None:
+    early, late = Later(-320 * 86_400.0), Later(-340 * 86_400.0)
+    authority = (bench.site.root / "ca.pem").read_text()
+    assert bench.memberships.due() == "", "it is new"
+    bench.memberships.renew(issue(bench.site.root, bench.memberships.ask(), N2, early), authority)
+    wanted = bench.memberships.due()
+    assert wanted
+    assert bench.memberships.trouble == "", "there are 45 days left"
+    bench.memberships.renew(issue(bench.site.root, bench.memberships.ask(), N2, late), authority)
+    assert "ends in" in bench.memberships.trouble
+    bench.memberships.renew(issue(bench.site.root, wanted, N2), authority)
+    assert (bench.memberships.due(), bench.memberships.trouble) == ("", "")
+
+    now = ssl.PEM_cert_to_DER_cert((tmp_path / "identity" / "node.pem").read_text())
+    caller = bench.site.caller(N1)
+
+    async def is_shown() -> bool:
+        return await asyncio.to_thread(shown_certificate, bench.port, caller) == now
+
+    await eventually(is_shown)
+
+
+def shown_certificate(port: int, context: ssl.SSLContext) -> bytes | None:
+    """What the door shows to whoever comes now; None while it is opening."""
+    try:
+        plain = socket.create_connection(("127.0.0.1", port), 5)
+        with plain, context.wrap_socket(plain, server_hostname=agent_name(N2)) as line:
+            return line.getpeercert(binary_form=True)
+    except OSError:
+        return None
+
+
+async def test_a_leader_renews_what_is_due_over_the_network(bench: Bench, tmp_path: Path) -> None:
+    authority = (bench.site.root / "ca.pem").read_text()
+    bench.memberships.renew(issue(bench.site.root, bench.memberships.ask(), N2, Later(-320 * 86_400.0)), authority)
+    before = (tmp_path / "identity" / "node.pem").read_text()
+
+    async def is_renewed() -> bool:
+        try:
+            async with bench.way(bench.site.caller(N1)).client() as client:
+                wanted = (await client.get("/certificate")).json()["request"]
+                wish = {"certificate": issue(bench.site.root, wanted, N2), "authority": authority} if wanted else None
+                return wish is not None and (await client.put("/certificate", json=wish)).status_code == 200
+        except httpx2.HTTPError:  # the door opens anew with the certificate
+            return False
+
+    await eventually(is_renewed)
+    assert (tmp_path / "identity" / "node.pem").read_text() != before
+    assert bench.memberships.due() == ""

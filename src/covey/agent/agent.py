@@ -87,6 +87,10 @@ class Agent:
         """Whether a leader listens."""
         return self._stream is not None
 
+    def note(self, about: str, trouble: str) -> None:
+        """What a person should know of the machine, told with all else; "" when it is over."""
+        self._thermometer.note(about, trouble)
+
     async def greet(self, epoch: Epoch) -> Hello:
         """A leader tells its epoch before it gives any order (P9): from here on, older ones are refused. Raises Refused for an older one."""
         self.tasks.epochs.obey(epoch)

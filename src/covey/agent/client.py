@@ -186,6 +186,20 @@ class Link:
     async def inventory(self, charge: Charge) -> Inventory:
         return codec.decode(Inventory, _checked(await self._ask("POST", "/inventory", charge, INVENTORY_TIMEOUT_S)))
 
+    async def due_certificate(self) -> str:
+        """A signing request when the node's certificate is to be renewed, else "". Raises Unavailable."""
+        try:
+            return str(_checked(await self._client.get("/certificate"))["request"])
+        except (httpx2.HTTPError, OSError) as error:
+            raise self._silent(error) from error
+
+    async def put_certificate(self, certificate: str, authority: str) -> None:
+        wish = json.dumps({"certificate": certificate, "authority": authority})
+        try:
+            _checked(await self._client.put("/certificate", content=wish))
+        except (httpx2.HTTPError, OSError) as error:
+            raise self._silent(error) from error
+
     async def console_log(self, instance: str, size: int) -> bytes:
         """The last `size` bytes at most that a guest printed. Raises Unavailable."""
         return await self._fetch(f"/console/{instance}/log", {"bytes": size})

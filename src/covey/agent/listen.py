@@ -61,10 +61,12 @@ class _Server(uvicorn.Server):
 class Doors:
     """The unix socket is open from the beginning; the network's door whenever the machine belongs to a cluster."""
 
-    def __init__(self, app: App, path: Path, memberships: Memberships) -> None:
+    def __init__(self, app: App, path: Path, memberships: Memberships, hang_up: Callable[[], None]) -> None:
+        """`hang_up` ends the stream to a leader: else a door that closes would have to cut it."""
         self._app = app
         self._path = path
         self._memberships = memberships
+        self._hang_up = hang_up
 
     def open(self) -> socket.socket:
         """The unix socket, which takes callers from here on."""
@@ -89,6 +91,7 @@ class Doors:
                 await self._memberships.changed.wait()
             finally:
                 if door:
+                    self._hang_up()
                     door.cancel()
                     await asyncio.gather(door, return_exceptions=True)
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from covey.base.clock import Clock, SystemClock
 from covey.base.errors import Refused, check
 from covey.base.files import remove_durably, write_durably
 from covey.base.identity import CertificateFiles, Identity, files_in
+from covey.base.units import humane_duration
 from covey.model import codec
 from covey.model.membership import Membership
 
@@ -25,14 +27,16 @@ log = structlog.get_logger()
 class Memberships:
     """The one membership of this machine, or none; `changed` is set when the door must open elsewhere, or with another certificate."""
 
-    def __init__(self, directory: Path, node: str, epochs: EpochFile) -> None:
+    def __init__(self, directory: Path, node: str, epochs: EpochFile, clock: Clock = SystemClock()) -> None:
         """`directory` is for the key, the certificates and the membership itself."""
+        self._clock = clock
         self._directory = directory
         self._node = node
         self._epochs = epochs
         self._file = directory / "membership.json"
         self.changed = asyncio.Event()
         self.present = read_membership(directory)
+        self._shown = self._stamp()  # of the certificate that the door shows
 
     @property
     def files(self) -> CertificateFiles:
@@ -55,12 +59,42 @@ class Memberships:
         )
         from covey.base.certificates import keep_certificate
 
-        keep_certificate(self._directory, certificate, authority)
+        keep_certificate(self._directory, certificate, authority, self._node)
         if is_new:
             self._epochs.forget()
         self._keep(membership)
-        self.changed.set()
+        self._show()
         log.info("this machine belongs to a cluster", cluster=membership.cluster_name, node=membership.name)
+
+    def due(self) -> str:
+        """A signing request for a new certificate when the present one will soon end; else "". One that another program of this machine has
+        put there meanwhile is shown from now on."""
+        from covey.base.certificates import RENEW_BEFORE, seconds_left
+
+        if self.present is None:
+            return ""
+        if self._stamp() != self._shown:
+            self._show()
+        return self.ask() if seconds_left(self.files, self._clock) < RENEW_BEFORE.total_seconds() else ""
+
+    @property
+    def trouble(self) -> str:
+        """What a person should know of the certificate, "" for nothing."""
+        from covey.base.certificates import WARN_BEFORE, seconds_left
+
+        left_s = seconds_left(self.files, self._clock) if self.present else WARN_BEFORE.total_seconds()
+        if left_s >= WARN_BEFORE.total_seconds():
+            return ""
+        ends = f"ends in {humane_duration(left_s)}" if left_s > 0 else "has ended"
+        return f"its certificate {ends}, and no leader has renewed it: does the machine with the cluster's authority lead?"
+
+    def renew(self, certificate: str, authority: str) -> None:
+        """Show another certificate from now on. Raises BadInput for one that is not ours, Refused for a machine that is no node of several."""
+        from covey.base.certificates import keep_certificate
+
+        check(self.present, Refused("this machine is no node of several", "certificate"))
+        keep_certificate(self._directory, certificate, authority, self._node)
+        self._show()
 
     def take_orders_of(self, nodes: tuple[str, ...], cluster_name: str) -> None:
         """The nodes are these from now on, as the leader says."""
@@ -93,6 +127,14 @@ class Memberships:
                 "was it removed? join it again: covey node invite",
             ),
         )
+
+    def _show(self) -> None:
+        self._shown = self._stamp()
+        self.changed.set()
+
+    def _stamp(self) -> int:
+        """When the certificate was written; 0 without one."""
+        return self.files.certificate.stat().st_mtime_ns if self.files.certificate.exists() else 0
 
     def _keep(self, membership: Membership) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -142,6 +142,10 @@ class Thermometer:
     def look_after(self, charge: Charge) -> None:
         self._charge = charge
 
+    def note(self, about: str, trouble: str) -> None:
+        """From now on there is this trouble, or with "" none any more."""
+        self._problems = {key: text for key, text in {**self._problems, about: trouble}.items() if text}
+
     async def run(self) -> None:
         while True:
             await self.tell()

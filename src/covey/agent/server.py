@@ -4,7 +4,7 @@ over TLS for the controllers of its nodes (agent/listen.py).
 PUT /hello (a leader says its epoch), PUT /orders (many at once; answers at once), POST /acknowledge, PUT /charge, POST /inventory,
 POST /guest/ID/VERB, GET /screenshot/ID, GET /images/ID, PUT and DELETE /uploads/ID (an image that was sent), POST /export (a disk, as one stream),
 GET /stream (a JSON message a line, for ever), GET /console/ID/log and WebSocket /console/ID; GET, PUT and DELETE /membership, and
-POST /membership/request (a signing request for its certificate).
+POST /membership/request (a signing request for its certificate); GET and PUT /certificate (the request when it is due, and what came of it).
 """
 
 from __future__ import annotations
@@ -74,6 +74,17 @@ def make_app(agent: Agent, memberships: Memberships) -> Starlette:
         memberships.join(membership, wish["certificate"], wish["authority"], bool(wish["is_new"]))
         if wish["is_new"]:
             agent.hang_up()  # whoever led it before the cluster did
+        return _json({})
+
+    async def due_certificate(request: Request) -> Response:
+        wanted = memberships.due()
+        agent.note("certificate", memberships.trouble)
+        return _json({"request": wanted})
+
+    async def put_certificate(request: Request) -> Response:
+        wish = json.loads(await request.body())
+        memberships.renew(wish["certificate"], wish["authority"])
+        agent.note("certificate", memberships.trouble)
         return _json({})
 
     async def leave_cluster(request: Request) -> Response:
@@ -154,6 +165,8 @@ def make_app(agent: Agent, memberships: Memberships) -> Starlette:
             Route("/membership", show_membership, methods=["GET"]),
             Route("/membership", join_cluster, methods=["PUT"]),
             Route("/membership", leave_cluster, methods=["DELETE"]),
+            Route("/certificate", due_certificate, methods=["GET"]),
+            Route("/certificate", put_certificate, methods=["PUT"]),
             Route("/membership/request", request_certificate, methods=["POST"]),
             Route("/console/{instance}/log", console_log),
             WebSocketRoute("/console/{instance}", console),

@@ -22,6 +22,7 @@ from covey.base.tls import builder, ensure_authority, key_usage, load_certificat
 
 LIFE = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=60)
+WARN_BEFORE = timedelta(days=30)
 LARGEST_REQUEST = 4096  # bytes of PEM: one of ours has about 350
 
 
@@ -36,8 +37,9 @@ def ask_for_certificate(directory: Path) -> str:
     return request.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def keep_certificate(directory: Path, certificate: str, authority: str) -> None:
-    """Put what the authority issued beside the key. Raises BadInput when it is not for this key, or not of that authority."""
+def keep_certificate(directory: Path, certificate: str, authority: str, node: str) -> None:
+    """Put what the authority issued beside the key. Raises BadInput when it is not for this key or the node
+    with this id, or not of that authority."""
     files = files_in(directory)
     try:
         issued = x509.load_pem_x509_certificate(certificate.encode())
@@ -48,6 +50,7 @@ def keep_certificate(directory: Path, certificate: str, authority: str) -> None:
         issued.public_key() == load_key(files.key).public_key(),
         BadInput("it is for another machine's key", "certificate", "join again with a new invitation"),
     )
+    check(_identity_of(issued).agent == node, BadInput("it names another node", "certificate"))
     write_durably(files.ca, authority.encode(), mode=0o644)
     write_durably(files.certificate, certificate.encode(), mode=0o644)
 
@@ -98,7 +101,7 @@ def ensure_identity(directory: Path, authority: Path, node: str, clock: Clock = 
     files = files_in(directory)
     if not (files.certificate.exists() and _lasts(files, authority / "ca.pem", node, clock)):
         certificate = issue(authority, ask_for_certificate(directory), node, clock)
-        keep_certificate(directory, certificate, (authority / "ca.pem").read_text())
+        keep_certificate(directory, certificate, (authority / "ca.pem").read_text(), node)
     return files
 
 

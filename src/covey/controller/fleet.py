@@ -186,6 +186,17 @@ class Fleet:
         async with self._link(node).export(volume, format) as content:
             yield content
 
+    async def renew_certificates(self, issue: Callable[[str, str], str], authority: str) -> None:
+        """New certificates for the nodes whose own will soon end; `issue` makes one from a signing request and a node's id."""
+        for node, link in list(self._by_node.items()):
+            try:
+                wanted = await link.due_certificate()
+                if wanted:
+                    await link.put_certificate(issue(wanted, node), authority)
+                    log.info("certificate renewed", node=node)
+            except CoveyError as error:
+                log.warning("cannot renew the certificate; trying again", node=node, error=str(error))
+
     async def inventory(self, node: str) -> Inventory:
         """Everything of Covey's on a node. Raises Unavailable."""
         return await self._link(node).inventory(charge_of(self._feed.view, node))

@@ -62,7 +62,7 @@ async def run_agent(choices: Choices) -> None:
     memberships = Memberships(layout.identity, node_id(layout), epochs)
     agent = Agent(node_id(layout), host, secrets.token_hex(8), epochs, SystemClock(), about)
     agent.start()
-    doors = Doors(make_app(agent, memberships), layout.agent_socket, memberships)
+    doors = Doors(make_app(agent, memberships), layout.agent_socket, memberships, agent.hang_up)
     serving = asyncio.create_task(doors.serve(doors.open()))
     tell_systemd("READY=1", f"STATUS=answers at {layout.agent_socket}")
     try:

@@ -6,38 +6,32 @@ import asyncio
 import json
 import secrets
 import socket
-import ssl
 from collections.abc import Callable
 
 import structlog
 
 from covey.agent.membership import read_membership
-from covey.agent.way import LocalWay, NetworkWay, Way
 from covey.api.app import make_app
 from covey.api.listen import Address, ControllersDoor, listening
 from covey.api.news import Listening
-from covey.base.certificates import ensure_identity
 from covey.base.clock import Clock, SystemClock
 from covey.base.config import parse_address
 from covey.base.errors import Unavailable
-from covey.base.identity import CertificateFiles, caller_context, files_in
 from covey.base.notify import tell_systemd
 from covey.base.run import run
 from covey.base.tls import ensure_server_certificate
 from covey.controller.controller import Candidacy, Controller, Term
 from covey.controller.events import EventLog
-from covey.controller.fleet import Ways
 from covey.controller.janitor import Retention
 from covey.controller.lead import Alone, Election, Held
 from covey.controller.way import way_to
 from covey.engine.ledger import Ledger
 from covey.main.layout import Choices, Layout, node_id
 from covey.main.lost import check_not_lost
-from covey.main.reachable import be_reachable
+from covey.main.reachable import be_reachable, keep_certified
 from covey.main.shared import Shared, read_shared
+from covey.main.ways import NetworkWays, identity_here, is_the_clusters
 from covey.model.membership import Membership
-from covey.model.node import Node
-from covey.model.view import ClusterView
 from covey.service.inside import Inside
 from covey.service.joining import Authority
 from covey.service.metrics import count_crashes
@@ -161,12 +155,13 @@ async def _take_part(
         choices.config,
     )
     leads = asyncio.Event()
-    reaching: list[asyncio.Task[None]] = []  # one at most
+    ways = NetworkWays(layout, clock)
+    reaching: list[asyncio.Task[None]] = []  # what else goes on while it leads
 
     def term(right: Held) -> Term:
         ledger = Ledger(store, clock, right.leadership, right.revision)
         kept = Retention(choices.jobs.keep, choices.jobs.keep_for)
-        return Term(store, feed, ledger, clock, ways_from(layout, clock), secrets.token_hex, kept)
+        return Term(store, feed, ledger, clock, ways, secrets.token_hex, kept)
 
     def begin(term: Term) -> None:
         standing.lead = Lead(term.engine, term.fleet)
@@ -175,6 +170,8 @@ async def _take_part(
         if authority:
             work = be_reachable(feed, term.engine, layout, authority, clock)
             reaching.append(asyncio.create_task(work, name="reachable"))
+            renewing = keep_certified(term.fleet, authority, ways, clock)
+            reaching.append(asyncio.create_task(renewing, name="certificates"))
 
     def end() -> None:
         standing.lead = None
@@ -227,35 +224,8 @@ async def _network(choices: Choices, clock: Clock) -> tuple[Address | None, Auth
     host, port = parse_address(choices.listen)
     files = ensure_server_certificate(choices.layout.tls, await _own_names(host))
     doors = tuple(f"[{one}]:{port}" if ":" in one else f"{one}:{port}" for one in await _own_addresses(host))
-    authority = Authority(choices.layout.tls, doors, clock) if _is_the_clusters(choices.layout) else None
+    authority = Authority(choices.layout.tls, doors, clock) if is_the_clusters(choices.layout) else None
     return Address(host, port, files), authority
-
-
-def _is_the_clusters(layout: Layout) -> bool:
-    """Whether the authority here is the cluster's: a machine that joined has one for its own door only."""
-    membership = read_membership(layout.identity)
-    return membership is None or membership.is_first
-
-
-def identity_here(layout: Layout, clock: Clock) -> CertificateFiles:
-    """What this node shows to others: issued here where the cluster's authority is, else when the machine joined."""
-    if _is_the_clusters(layout):
-        return ensure_identity(layout.identity, layout.tls, node_id(layout), clock)
-    return files_in(layout.identity)
-
-
-def ways_from(layout: Layout, clock: Clock) -> Ways:
-    """To this machine's own agent by its socket, to those of other nodes over the network."""
-    own = node_id(layout)
-    contexts: list[ssl.SSLContext] = []  # one at most, made when it is needed: a cluster of one machine has no certificates
-
-    def ways(view: ClusterView) -> tuple[Way, ...]:
-        others = sorted((node.address, node.id) for node in view.all("node", Node) if node.address and node.id != own)
-        if others and not contexts:
-            contexts.append(caller_context(identity_here(layout, clock)))
-        return LocalWay(layout.agent_socket), *(NetworkWay(address, id, contexts[0]) for address, id in others)
-
-    return ways
 
 
 async def _serve(inside: Inside, layout: Layout, address: Address | None, door: ControllersDoor | None) -> None:

@@ -11,9 +11,11 @@ from covey.base.certificates import ensure_identity
 from covey.base.clock import Clock
 from covey.base.config import parse_address
 from covey.base.errors import CoveyError
+from covey.controller.fleet import Fleet
 from covey.controller.healer import USER
 from covey.engine.engine import Engine
 from covey.main.layout import Layout, node_id
+from covey.main.ways import NetworkWays
 from covey.model import codec
 from covey.model.job import Job
 from covey.model.membership import Membership
@@ -24,6 +26,7 @@ from covey.service.joining import Authority
 from covey.store.feed import Changes, Feed
 
 TRY_AGAIN_S = 5.0
+RENEW_LOOK_S = 3600.0
 log = structlog.get_logger()
 
 
@@ -56,6 +59,14 @@ async def be_reachable(feed: Feed, engine: Engine, layout: Layout, authority: Au
             await changed.wait()
     finally:
         feed.ignore(listener)
+
+
+async def keep_certified(fleet: Fleet, authority: Authority, ways: NetworkWays, clock: Clock) -> None:
+    """Nodes' certificates are renewed long before they end, this one's among them."""
+    while True:
+        await clock.sleep(RENEW_LOOK_S)
+        await fleet.renew_certificates(authority.issue, authority.certificate)
+        ways.refresh()
 
 
 def agent_address(authority: Authority) -> str:
