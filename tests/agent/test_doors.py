@@ -31,6 +31,7 @@ from covey.model.membership import Membership
 from covey.model.node import Telemetry
 from tests.kit.builders import an_id
 from tests.kit.eventually import eventually
+from tests.kit.ports import free_port
 from tests.simulation.machines import Machine
 
 N1, N2, N3 = (an_id(f"node/n{number}") for number in (1, 2, 3))
@@ -84,12 +85,6 @@ class Bench:
         """The status of a hello. Raises what the connection raises."""
         async with way.client() as client:
             return (await client.put("/hello", params={"cluster": cluster}, content=json.dumps((1, 1)))).status_code
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest_asyncio.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -39,6 +38,7 @@ from covey.store.memory import MemoryData, MemoryStore
 from tests.api.flock import ADMIN, GIB, NODE, VIEWER, AsPeer, Flock, a_client, a_flock, done, initialised
 from tests.kit.builders import a_disk, an_instance, an_observed
 from tests.kit.eventually import eventually
+from tests.kit.ports import free_port
 
 HASTY = Timings(word_every_s=0.05, stale_after_s=0.5, pause_s=0.05, handover_s=0.2)
 IMAGE = b"an image".ljust(3 * 2**20, b"\0")
@@ -60,12 +60,6 @@ class Pair:
     async def lose_the_leader(self) -> None:
         self.leader.inside.standing.lead = None
         await self.silence.aclose()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(params=["unix", "tls"])

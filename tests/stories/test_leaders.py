@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -23,17 +22,12 @@ from covey.model.job import Leadership
 from tests.kit.covey_up import CoveyUp
 from tests.kit.etcd import EtcdCluster, an_etcd
 from tests.kit.eventually import eventually
+from tests.kit.ports import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 WITHIN_S = 60.0  # a busy machine is no finding
 ASKED_S = 15.0
 CLOCK = SystemClock()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
