@@ -80,7 +80,10 @@ class CoveyUp:
     async def start(self) -> None:
         """`covey up` runs, its controller answers, and knows its node."""
         self.launch()
-        await eventually(self.answers, within=START_WITHIN_S)
+        try:
+            await eventually(self.answers, within=START_WITHIN_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log.read_text()[-2000:]}") from None
 
     async def answers(self) -> bool:
         assert self.process is None or self.process.poll() is None, f"covey up ended: {self.log.read_text()[-2000:]}"
