@@ -1,4 +1,4 @@
-.PHONY: help setup demo demo-clean test test-all lint format docs man deb bench lock
+.PHONY: help setup demo demo-clean test test-all soak-simulation soak-cluster lint format docs man deb bench lock
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -18,6 +18,14 @@ test:  ## install what the tests need and run them, as CI does
 
 test-all: test  ## the tests, then 5,000 simulated schedules (resumes in build/simulation.jsonl)
 	.venv/bin/python -m tests.simulation --seeds 5000 --resume build/simulation.jsonl
+
+SCHEDULES ?= 20000
+soak-simulation:  ## SCHEDULES=20000 simulated schedules (resumes in build/simulation.jsonl)
+	.venv/bin/python -m tests.simulation --seeds $(SCHEDULES) --resume build/simulation.jsonl
+
+ROUNDS ?= 100
+soak-cluster:  ## ROUNDS=100 faults in a real cluster of namespaces, amid work (resumes in build/soak-cluster.jsonl; half a minute each)
+	.venv/bin/python -m tests.soak --rounds $(ROUNDS) --resume build/soak-cluster.jsonl
 
 lint:  ## style, types and the contracts between the floors
 	.venv/bin/python -m pytest tests/test_static.py

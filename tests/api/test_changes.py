@@ -291,7 +291,8 @@ async def test_verify_finds_and_fix_mends(flock: Flock, root: httpx2.AsyncClient
 
 
 async def test_status_says_what_to_do(flock: Flock, root: httpx2.AsyncClient) -> None:
-    assert (await root.get("/v1/status")).json()["well"] is True
+    status = (await root.get("/v1/status")).json()
+    assert (status["well"], status["leader"]["node"]) == (True, "n1")
     flock.feed.tell(next(iter(flock.feed.view.telemetry)), None)
     status = (await root.get("/v1/status")).json()
     assert (status["well"], status["summary"]) == (False, "1 error")

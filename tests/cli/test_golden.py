@@ -139,6 +139,12 @@ def test_status_when_all_is_well(golden: Golden, server: FakeServer) -> None:
     golden("status-well", "status")
 
 
+def test_status_of_several_nodes_says_who_leads(golden: Golden, server: FakeServer) -> None:
+    leader = {"node": "n2", "epoch": 7, "since_at": "2026-11-20T05:14:00.000Z"}
+    server.on("GET", "/v1/status", {**a_status(), "nodes": {"all": 3, "answering": 3}, "leader": leader})
+    golden("status-several", "status")
+
+
 def test_job_list(golden: Golden, server: FakeServer) -> None:
     server.collection("jobs", [a_job(413, "running", reason="kernel update"), a_failed_job()])
     golden("job-list", "job", "list")

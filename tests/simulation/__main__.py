@@ -17,7 +17,8 @@ from typing import Any
 
 import structlog
 
-from tests.simulation.coverage import printed, uncovered
+from tests.simulation.coverage import PHASES, printed, uncovered
+from tests.simulation.faults import FAULTS
 from tests.simulation.schedule import Verdict, run_schedule
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +78,9 @@ def summary(lines: list[dict[str, Any]], code: str, wall_s: float) -> dict[str, 
     return {
         "code": code,
         "schedules": len(lines),
+        "violations": sum(len(line["broken"]) for line in lines),
         "broken": sorted(line["seed"] for line in lines if line["broken"]),
+        "coverage": {"met": len(FAULTS) * len(PHASES) - len(uncovered(coverage)), "of": len(FAULTS) * len(PHASES)},
         "jobs": dict(states),
         "cpu_s_mean": round(sum(line["cpu_s"] for line in lines) / max(len(lines), 1), 4),
         "wall_s": round(wall_s, 1),

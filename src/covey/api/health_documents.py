@@ -46,6 +46,14 @@ class StatusNodes(Document):
     answering: int
 
 
+class StatusLeader(Document):
+    """Whose controller leads, by the records."""
+
+    node: str
+    epoch: int
+    since_at: Time | None
+
+
 class StatusDocument(Document):
     """One screen: is all well, and if not, what is to be done."""
 
@@ -54,6 +62,7 @@ class StatusDocument(Document):
     summary: str
     findings: list[StatusLine]
     nodes: StatusNodes
+    leader: StatusLeader | None
     instances: dict[str, int]
     jobs: dict[str, int]
     as_of: Time

@@ -26,6 +26,9 @@ def command(session: Session, /, as_json: bool) -> int:
     say(f"{status['cluster'] or 'covey'}: {status['summary']}")
     nodes = status["nodes"]
     say(f"  nodes      {nodes['answering']} of {nodes['all']} answer")
+    leader = status["leader"]
+    if leader and nodes["all"] > 1:
+        say(f"  leader     {leader['node']}{_since(leader, status['as_of'])}")
     say(f"  instances  {_counts(status['instances'])}")
     jobs = ", ".join(f"{count} {state}" for state, count in status["jobs"].items())
     say(f"  jobs       {jobs or 'none under way'}")

@@ -109,10 +109,20 @@ def status(inside: Inside) -> Document:
         "summary": _summary(view, lines),
         "findings": lines,
         "nodes": {"all": len(view.collections["node"]), "answering": answering},
+        "leader": _leader(view),
         "instances": {"all": len(view.collections["instance"]), **{state: states[state] for state in sorted(states)}},
         "jobs": dict(sorted(Counter(job.state for job in view.jobs).items())),
         "as_of": at(inside.standing.stale_as_of or inside.clock.now()),
     }
+
+
+def _leader(view: ClusterView) -> Document | None:
+    """The node whose controller leads by the records, since when, and in which epoch; None when nobody ever did."""
+    named = view.leadership
+    if named is None:
+        return None
+    node = view.find("node", named.holder)
+    return {"node": node.name if isinstance(node, Node) else named.holder, "epoch": named.epoch, "since_at": at(named.since)}
 
 
 def _summary(view: ClusterView, lines: list[Line]) -> str:
