@@ -246,7 +246,7 @@ def an_image(name: str = "debian-12", **other: Any) -> dict[str, Any]:
 
 def a_network(name: str = "lan") -> dict[str, Any]:
     return {
-        "name": name, "id": "4e7", "bridge": "cv-lan", "subnet": "10.77.0.0/24", "gateway": "10.77.0.1",
+        "name": name, "id": "4e7", "bridge": "cv-lan", "links": [], "subnet": "10.77.0.0/24", "gateway": "10.77.0.1",
         "pool_first": "10.77.0.2", "pool_last": "10.77.0.254", "nat": True, "dns": ["10.77.0.1"],
         "subnet6": "", "gateway6": "", "pool6_first": "", "pool6_last": "", "nat6": False, "type": "nat", "uplink": "", "reserved": ["10.77.0.5"], "host_ports": ["tcp/22"], "forwards": ["tcp-8080"], "notes": "",
         "created_at": "2026-11-01T08:10:00.000Z", "addresses_used": 2, "users": ["db1", "web1"],

@@ -41,6 +41,14 @@ async def test_an_adopted_bridge_outlives_its_network(site: Site) -> None:
     assert await site.networks.networks(()) == ()
 
 
+async def test_a_machine_says_what_it_has_of_its_own_to_link_networks_to(site: Site) -> None:
+    await site.networks.ensure_network(LAN, "7")
+    own = await site.networks.interfaces()
+    assert {"uplink", "br0"} <= set(own.names)
+    assert "cv-lan" not in own.names
+    assert own.bridges == ("br0",)
+
+
 @pytest.mark.parametrize(
     ("bridge", "why"), [("uplink", "it is no bridge"), ("br9", "there is none"), ("cv-lan", "Covey made it")]
 )

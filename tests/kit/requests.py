@@ -34,7 +34,7 @@ from covey.model.requests.instance import (
     StartInstance,
     StopInstance,
 )
-from covey.model.requests.network import AddNetwork, ModifyNetwork, RemoveNetwork
+from covey.model.requests.network import AddNetwork, LinkWish, ModifyNetwork, RemoveNetwork
 from covey.model.requests.nic import AddNic, ModifyNic, RemoveNic
 from covey.model.requests.node import EquipNode, InviteNode, JoinNode, ModifyNode, PingNode, ReaddressNode, RemoveNode
 from covey.model.requests.pool import AddPool, RemovePool
@@ -79,6 +79,7 @@ SEEDS = st.integers(0, 2**16).map(lambda number: f"{number:032x}")
 _DISKS = st.builds(DiskWish, size=SIZES, pool=POOLS, format=FORMATS)
 _FIRST = st.builds(DiskWish, size=st.just(0) | SIZES, pool=POOLS, format=FORMATS)
 ADDRESSES6 = st.sampled_from(["auto", "none", "fd00:77::1", "fd00:77::5", "FD00:77:0::5", "fd00:9::9"])
+_LINKS = st.sampled_from([(), (), (LinkWish(node="n1", interface="none"),), (LinkWish(node="n1", interface="br7"),)])
 _NICS = st.builds(NicWish, network=NETWORKS, mac=MACS, address=ADDRESSES, address6=ADDRESSES6)
 
 
@@ -175,6 +176,7 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
         bridge=st.sampled_from(["", "cv-lan", "br7"]),
         reserved=st.sampled_from([(), ("10.77.0.5",), ("10.78.0.9-10.78.0.20", "fd00:7::2")]),
         host_ports=st.sampled_from([(), ("tcp/22",)]),
+        links=_LINKS,
     )
     | st.builds(
         AddNetwork,
@@ -182,6 +184,7 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
         type=st.sampled_from(["isolated", "adopted", "routed"]),
         subnet=st.sampled_from(["10.78.0.0/24", "10.77.0.0/24"]),
         bridge=st.just("br0"),
+        links=_LINKS,
     )
     | st.builds(
         AddNetwork,
@@ -202,6 +205,7 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
         release=st.sampled_from([(), (), ("10.77.0.99",)]),
         allow_host=st.sampled_from([(), ("tcp/22",)]),
         deny_host=st.sampled_from([(), (), ("tcp/80",)]),
+        links=_LINKS,
         notes=st.none() | st.just("x"),
     ),
     "forward.add": st.builds(

@@ -10,7 +10,7 @@ from covey.host.hypervisor.definition import digest
 from covey.model.domain import Drift, FoundDomain
 from covey.model.instance import Instance
 from covey.model.job import Debris, Job, PlanRecord
-from covey.model.network import FoundNetwork
+from covey.model.network import FoundNetwork, Link
 from covey.model.order import Inventory
 from covey.model.pool import FoundVolume
 from covey.model.record import Record, key_of
@@ -37,6 +37,7 @@ from tests.kit.builders import (
     a_cluster,
     a_job,
     a_network,
+    a_nic,
     a_node,
     a_pool,
     a_removed,
@@ -44,8 +45,10 @@ from tests.kit.builders import (
     a_telemetry,
     a_volume,
     an_id,
+    an_image,
     an_instance,
     an_observed,
+    asked,
 )
 
 NODE = a_node()
@@ -186,6 +189,16 @@ def test_a_lost_image_file_is_an_error_that_nothing_mends() -> None:
     assert (finding.name, finding.severity, finding.request) == ("missing-image", "error", None)
 
 
+def test_an_image_is_needed_where_it_was_made_and_where_disks_are_made_of_it() -> None:
+    image = replace(an_image(), node=an_id("node/n2"))
+    view = a_cluster(images=[image])
+    has = replace(what_it_has(view), images=())
+    assert findings(view, has) == ()
+    made_of_it = replace(WEB, disks=(replace(WEB.disks[0], image=image.id),))
+    view = a_cluster(images=[image], extra=[made_of_it, an_observed(made_of_it)])
+    assert the_one(view, replace(what_it_has(view), images=())).name == "missing-image"
+
+
 def test_a_lost_volume_is_an_error_that_nothing_mends() -> None:
     view = a_world(WEB)
     finding = the_one(view, replace(what_it_has(view), volumes=()))
@@ -265,6 +278,28 @@ def test_an_adopted_bridge_that_is_amiss_is_left_to_its_owner() -> None:
     view = a_cluster(networks=[site])
     finding = the_one(view, replace(what_it_has(view), networks=()))
     assert (finding.name, finding.request) == ("network-broken", None)
+
+
+@pytest.mark.parametrize(("hosts", "severity"), [(True, "error"), (False, "warning")])
+def test_a_node_that_lacks_the_bridge_of_a_network_is_told_of_with_the_fix(hosts: bool, severity: str) -> None:
+    site = replace(a_network("site"), bridge="br0", adopted=True, nat=False)
+    web = replace(WEB, nics=(a_nic(network=site),) if hosts else ())
+    view = a_cluster(networks=[site], extra=(web, an_observed(web)))
+    has = replace(what_it_has(view), networks=())
+    view = view.with_telemetry(NODE.id, replace(view.telemetry[NODE.id], interfaces=("lo", "br1"), bridges=("br1",)))
+    finding = the_one(view, has)
+    assert (finding.name, finding.severity, finding.request) == ("network-unlinked", severity, None)
+    assert "n1 has no bridge br0" in finding.what
+    assert "covey network modify site --link n1=" in finding.fix
+
+
+def test_a_network_that_is_not_to_be_on_a_node_is_not_missed_there_but_an_orphan() -> None:
+    view = a_cluster(networks=[replace(a_network(), links=(Link(NODE.id, ""),))])
+    finding = the_one(view, what_it_has(view))
+    assert finding.name == "orphan-network"
+    assert finding.request
+    assert plan(view, asked(finding.request)).steps
+    assert findings(view, replace(what_it_has(view), networks=())) == ()
 
 
 def test_a_pool_without_telemetry_is_unreachable() -> None:

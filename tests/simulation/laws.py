@@ -142,7 +142,7 @@ def _domains(view: ClusterView, machine: Machine) -> Iterator[str]:
             yield f"the domain of {instance} has the disks {described}"
         if running and [disk["volume"]["id"] for disk in thing["inside"]] != described:
             yield f"the guest of {instance} has other disks than its domain"
-        if thing["domain"]["nics"] != [codec.encode(domain_nic(view, nic)) for nic in instance.nics]:
+        if thing["domain"]["nics"] != [codec.encode(domain_nic(view, instance, nic)) for nic in instance.nics]:
             yield f"the domain of {instance} has the NICs {thing['domain']['nics']}"
         if running and thing["plugged"] != thing["domain"]["nics"]:
             yield f"the guest of {instance} has other NICs than its domain"

@@ -13,6 +13,7 @@ from covey.base.errors import CoveyError
 from covey.host.guest.listener import GuestReport
 from covey.host.host import Host
 from covey.model.domain import FoundDomain
+from covey.model.network import Interfaces
 from covey.model.node import InstanceUse, Telemetry
 from covey.model.order import Charge, Message, Observation, Observed, Room, Telling
 from covey.model.pool import Place, Space
@@ -173,6 +174,7 @@ class Thermometer:
         facts, load = self._host.machine.facts(), self._host.machine.load()
         pools = await self._measure_pools()
         instances = await self._measure_instances()
+        interfaces = await self._look_at_interfaces()
         return replace(
             self._about,
             as_of=self._clock.now(),
@@ -189,7 +191,18 @@ class Thermometer:
             pools=pools,
             instances=instances,
             problems=tuple(self._problems.values()),
+            interfaces=interfaces.names,
+            bridges=interfaces.bridges,
         )
+
+    async def _look_at_interfaces(self) -> Interfaces:
+        try:
+            interfaces = await self._host.networks.interfaces()
+        except CoveyError as error:
+            self._problems["interfaces"] = str(error)
+            return Interfaces()
+        self._problems.pop("interfaces", None)
+        return interfaces
 
     async def _measure_pools(self) -> dict[str, Space]:
         """Side by side: one pool that does not answer must not keep the others waiting."""

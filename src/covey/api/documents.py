@@ -283,6 +283,15 @@ class ImageDocument(Document):
     users: list[str]
 
 
+class LinkDocument(Document):
+    """What one node has a network on; "" for the bridge where it is not to have the network. `missing` says what it is to have and has not."""
+
+    node: str
+    bridge: str
+    uplink: str
+    missing: str
+
+
 class NetworkDocument(Document):
     """A network. `forwards` are the names of those that lead into it."""
 
@@ -290,6 +299,7 @@ class NetworkDocument(Document):
     id: str
     type: Literal["nat", "routed", "isolated", "adopted"]
     bridge: str
+    links: list[LinkDocument]
     uplink: str
     subnet: str
     gateway: str

@@ -22,7 +22,7 @@ OPERATIONS = (
         "PATCH",
         "/v1/networks/{name}",
         "modify_network",
-        "Change name servers, pools, reservations, ports of the node, or notes",
+        "Change name servers, pools, reservations, ports of the node, links of nodes, or notes",
         ModifyNetwork,
         {"name": "network"},
         target="network",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -73,6 +73,7 @@ def info(session: Session, /, name: str, as_json: bool) -> None:
         ("Type", _TYPES[network["type"]]),
         ("Bridge", network["bridge"]),
         ("Uplink", network["uplink"]),
+        *_links(network),
         *_families(network),
         ("Reserved", ", ".join(network["reserved"])),
         ("In use", f"{network['addresses_used']} of its addresses"),
@@ -100,6 +101,25 @@ def _families(network: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield "  outside", "hidden behind the node" if network[f"nat{family}"] else ""
 
 
+def _links(network: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The nodes that have it otherwise than usual, or not at all."""
+    for link in network["links"]:
+        if not link["bridge"]:
+            yield f"On {link['node']}", "not at all"
+        elif link["missing"]:
+            yield f"On {link['node']}", f"not now: {link['missing']}"
+        elif (link["bridge"], link["uplink"]) != (network["bridge"], network["uplink"]):
+            yield f"On {link['node']}", link["bridge"] if network["type"] == "adopted" else f"uplink {link['uplink']}"
+
+
+def _wishes(links: Sequence[str]) -> list[dict[str, str]]:
+    """NODE=INTERFACE as the API takes it. Raises BadInput."""
+    pairs = [link.partition("=") for link in links]
+    for node, _, interface in pairs:
+        check(node and interface, BadInput(f"{node!r} says no link", "--link", "write it like n2=br1, n3=none or n3=usual"))
+    return [{"node": node, "interface": interface} for node, _, interface in pairs]
+
+
 _TYPES = {
     "nat": "nat: guests reach the outside, and are reached by forwards alone",
     "routed": "routed: guests are reached by their own addresses",
@@ -118,6 +138,7 @@ _TYPES = {
         "covey network add both --subnet 10.7.0.0/24 --subnet6 fd00:7::/64 --nat6",
         "covey network add six --subnet6 2001:db8:6::/64",
         "covey network add site --type adopted --bridge br0",
+        "covey network add wan --type adopted --bridge br0 --link n2=br1 --link n3=none",
         "covey network add lab --type isolated --subnet 10.8.0.0/24",
         "covey network add pub --type routed --subnet 192.0.2.0/24 --uplink eth0 \\",
         "    --pool-first 192.0.2.20 --pool-last 192.0.2.29  # covey network add",
@@ -143,6 +164,7 @@ _TYPES = {
 @click.option("--dns", multiple=True, metavar="ADDRESS", help="Name server that guests use; repeatable.")
 @click.option("--bridge", metavar="NAME", help="The bridge's name on every node. [cv- and the name]")
 @click.option("--uplink", metavar="NAME", help="Where the node answers for guests of a routed network.")
+@click.option("--link", multiple=True, metavar="NODE=NAME", help="That node's own bridge or uplink, or none; repeatable.")
 @click.option("--reserve", multiple=True, metavar="RANGE", help="Not given out by itself: ADDRESS or FIRST-LAST; repeatable.")
 @click.option("--allow-host", multiple=True, metavar="PORT", help="Port of the node that guests reach: tcp/22; repeatable.")
 @click.option("--notes", metavar="TEXT", help="Free text.")
@@ -158,7 +180,12 @@ def add(session: Session, /, name: str, type_: str | None, no_nat: bool, manner:
     from covey.client.client import Change
 
     wishes["reserved"], wishes["host_ports"] = wishes.pop("reserve"), wishes.pop("allow_host")
-    body = {"name": name, **{key: _plain(value) for key, value in wishes.items() if value not in (None, False, ())}}
+    links = _wishes(wishes.pop("link"))
+    body = {
+        "name": name,
+        **({"links": links} if links else {}),
+        **{key: _plain(value) for key, value in wishes.items() if value not in (None, False, ())},
+    }
     if type_:
         body["type"] = type_
     if no_nat:
@@ -178,6 +205,7 @@ def _plain(value: Any) -> Any:
         "covey network modify lan --reserve 10.77.0.5 --reserve 10.77.0.100-10.77.0.120",
         "covey network modify lan --release 10.77.0.5 --pool-last 10.77.0.199",
         "covey network modify lan --allow-host udp/53 --deny-host tcp/22",
+        "covey network modify site --link n2=br1 --link n3=none --link n4=usual",
     ],
 )
 @named("network")
@@ -191,6 +219,7 @@ def _plain(value: Any) -> Any:
 @click.option("--release", multiple=True, metavar="RANGE", help="Take a reservation back; repeatable.")
 @click.option("--allow-host", multiple=True, metavar="PORT", help="Let guests reach this port of the node; repeatable.")
 @click.option("--deny-host", multiple=True, metavar="PORT", help="Do not let them any more; repeatable.")
+@click.option("--link", multiple=True, metavar="NODE=NAME", help="That node's bridge or uplink, none, or usual; repeatable.")
 @click.option("--notes", metavar="TEXT", help="Free text.")
 @changes
 @click.pass_obj
@@ -200,9 +229,12 @@ def modify(session: Session, /, name: str, dns: tuple[str, ...], no_dns: bool, m
     from covey.client.connection import path_of
 
     check(not (dns and no_dns), BadInput("name servers or none?", "--no-dns", "leave one out"))
+    links = _wishes(wishes.pop("link"))
     body = {key: _plain(value) for key, value in wishes.items() if value not in (None, ())}
     if dns or no_dns:
         body["dns"] = list(dns)
+    if links:
+        body["links"] = links
     check(body, BadInput("nothing is asked for", "network modify", "say what to change: covey network modify --help"))
     return carry_out(session, Change("PATCH", path_of("networks", name), body), manner)
 

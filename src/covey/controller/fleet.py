@@ -16,12 +16,14 @@ from covey.base.errors import CoveyError, Unavailable, require
 from covey.base.text import plain
 from covey.controller.hearing import Hearing
 from covey.model.network import Network
+from covey.model.node import Telemetry
 from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Observation, Observed, Outcome, Progress, Room, Telling
 from covey.model.pool import Place, Pool, Volume
 from covey.model.step import Step
 from covey.model.transfer import Content, Found
 from covey.model.view import ClusterView
-from covey.planner.network.laying import laid
+from covey.placement.links import missing_link
+from covey.planner.network.laying import all_laid
 from covey.store.feed import Changes, Feed
 
 UNKNOWN_NODE_PATIENCE_S = 1.0
@@ -89,7 +91,8 @@ class Fleet:
 
     async def _look_for_broken_networks(self, link: Link) -> None:
         """Bridges do not survive a restart of the machine."""
-        networks = charge_of(self._feed.view, link.node).networks
+        missing = unlinked(self._feed.view, link.node)
+        networks = tuple(one for one in charge_of(self._feed.view, link.node).networks if one.name not in missing)
         if networks:
             inventory = await link.inventory(Charge({}, networks))
             intact = {found.id for found in inventory.networks if found.intact}
@@ -104,7 +107,7 @@ class Fleet:
 
     def _hear(self, node: str, message: Message) -> None:
         if isinstance(message, Telling):
-            self._feed.tell(node, message.telemetry)
+            self._hear_telemetry(node, message.telemetry)
         elif isinstance(message, Room):
             self._feed.tell_room(node, message)
         elif isinstance(message, Observation):
@@ -120,6 +123,14 @@ class Fleet:
                 isinstance(message, Outcome) and not under_way
             ):  # told to a former leader, or after its time: the agent may forget it
                 self.acknowledge(node, message.task)
+
+    def _hear_telemetry(self, node: str, telemetry: Telemetry) -> None:
+        """Networks that lacked what they are to be linked to, and have it by now, are seen to: guests may have to join a bridge again."""
+        before = unlinked(self._feed.view, node)
+        self._feed.tell(node, telemetry)
+        again = before - unlinked(self._feed.view, node)
+        if again:
+            self.broken_networks.put_nowait(sorted(again))
 
     def _on_change(self, before: ClusterView, after: ClusterView, changes: Changes) -> None:
         for key, record in changes:
@@ -222,9 +233,14 @@ async def _charge_quietly(link: Link, charge: Charge) -> None:
         log.info("the agent will learn of its pools with its next link", error=str(error))
 
 
+def unlinked(view: ClusterView, node: str) -> frozenset[str]:
+    """The names of the networks that the node with this id is to have, and has nothing to link to."""
+    record = view.find("node", node)
+    return frozenset(network.name for network in view.all("network", Network) if record and missing_link(view, network, record))
+
+
 def charge_of(view: ClusterView, node: str) -> Charge:
     """What the node with this id looks after."""
     pools = {pool.id: pool.place for pool in view.all("pool", Pool) if pool.capability.holds_volumes}
-    networks = sorted(view.all("network", Network), key=lambda network: network.name)
     name = view.cluster.name if view.is_initialised else ""
-    return Charge(pools, tuple(laid(view, network, node) for network in networks), tuple(sorted(view.collections["node"])), name)
+    return Charge(pools, all_laid(view, node), tuple(sorted(view.collections["node"])), name)

@@ -192,7 +192,7 @@ def _was_so(view: ClusterView, step: EnsureNicSet | EnsureFiltered) -> bool:
         return isinstance(step, EnsureFiltered) and not step.before
     if isinstance(step, EnsureFiltered):
         return filters_of(view, instance) == step.before
-    return any(domain_nic(view, nic) == step.before for nic in instance.nics)
+    return any(domain_nic(view, instance, nic) == step.before for nic in instance.nics)
 
 
 def to_restart(view: ClusterView, down: Sequence[str]) -> list[tuple[Instance, float]]:

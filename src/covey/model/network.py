@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -59,6 +59,15 @@ class Entrance:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """Where one node has a network otherwise than the network's record says for all: `interface` is the bridge that is adopted there, or
+    the uplink of a routed network; "" where the node does not have the network at all."""
+
+    node: str  # id
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """A network that guests are on. A record. The IPv4 fields are "" for an IPv6-only network, those that end with 6 for an IPv4-only one;
     `pool` is the first and last address given to guests.
@@ -66,12 +75,14 @@ class Network:
     An adopted network is a bridge of the machine's owner: Covey puts guests on it and changes nothing of it; gateway and pool are what
     the site has. An isolated one has no way out. With an `uplink`, the node answers there for its guests' addresses.
 
+    One object for all nodes, with its `links` where nodes differ. An adopted network whose `bridge` is "" is on those nodes only that have a link.
+
     `entrances` and `routes` are no part of the record: they follow from the records of forwards and instances, and are filled in when
     a node is told of the network (see planner/network/laying.py)."""
 
     id: str
     name: str
-    bridge: str  # the interface's name on every node, at most 15 characters
+    bridge: str  # the interface's name on every node without a link of its own, at most 15 characters
     subnet: str  # 10.77.0.0/24
     gateway: str  # the bridge's own address; "" for none
     pool: tuple[str, str]
@@ -90,6 +101,7 @@ class Network:
     notes: str = ""
     entrances: tuple[Entrance, ...] = ()
     routes: tuple[str, ...] = ()  # guests' addresses that the node leads to the bridge one by one
+    links: tuple[Link, ...] = ()  # in the order of the nodes' ids
 
     def __str__(self) -> str:
         return f"network {self.name}"
@@ -114,6 +126,15 @@ class Network:
         outside = any(f.gateway and ipaddress.ip_address(f.gateway) not in f.subnet for f in self.families)
         return self.type == "routed" and (bool(self.uplink) or outside)
 
+    def on(self, node: str) -> Network | None:
+        """The network as the node with this id has it, None where it does not."""
+        link = next((link for link in self.links if link.node == node), None)
+        if link is None:
+            return self if self.bridge else None
+        if not link.interface:
+            return None
+        return replace(self, bridge=link.interface) if self.adopted else replace(self, uplink=link.interface)
+
     def family(self, version: int) -> Family | None:
         return next((family for family in self.families if family.version == version), None)
 
@@ -128,6 +149,14 @@ class FoundNetwork:
     job: str
     intact: bool
     why: str = ""  # what differs
+
+
+@dataclass(frozen=True, slots=True)
+class Interfaces:
+    """What a machine has of its own, neither guests' nor Covey's: names of interfaces, and of those that are bridges and up."""
+
+    names: tuple[str, ...] = ()
+    bridges: tuple[str, ...] = ()
 
 
 def is_special(subnet: Subnet, address: Address) -> bool:

@@ -76,3 +76,5 @@ class Telemetry:
     problems: tuple[str, ...] = ()  # sentences: "libvirt does not answer since ..."
     pool_path: str = ""  # where it would keep the first pool
     capabilities: Capabilities = field(default_factory=Capabilities)
+    interfaces: tuple[str, ...] = ()  # of the machine's own, neither guests' nor Covey's; () when it does not say
+    bridges: tuple[str, ...] = ()  # those of them that are bridges, and up

@@ -10,6 +10,7 @@ from covey.model.node import Node
 from covey.model.pool import Pool, floor_of
 from covey.model.removed import Removed
 from covey.model.view import ClusterView
+from covey.placement.links import check_linked, why_not_on
 
 HOST_RESERVE = 512 * 2**20  # bytes of memory that stay with the machine itself
 
@@ -82,12 +83,22 @@ def _lies_in(removed: Removed, node: Node, pool: Pool) -> bool:
     return removed.instance.node == node.id and any(disk.pool == pool.id for disk in removed.instance.disks)
 
 
-def choose_node(view: ClusterView, memory: int, rooms: tuple[Room, ...], object: object, wanted: str = "") -> tuple[Node, str]:
-    """The node with most memory left among those with room, or the one that is `wanted` by name; and the sentence why. Raises NoSpace or
-    Unavailable with the reason of the node that came closest; NotFound, and Refused when the wanted one does not host yet."""
+def choose_node(
+    view: ClusterView, memory: int, rooms: tuple[Room, ...], object: object, wanted: str = "", networks: tuple[str, ...] = ()
+) -> tuple[Node, str]:
+    """The node with most memory left among those with room and with the networks of these ids, or the one that is `wanted` by name; and the
+    sentence why. Raises NoSpace, Unavailable or Refused with the reason of the node that came closest; NotFound, and Refused when the wanted
+    one does not host yet."""
     if wanted:
-        return _wanted(view, view.node(wanted), memory, rooms, object), f"{wanted} was asked for"
-    nodes = sorted(hosting(view), key=lambda node: (-memory_free(view, node), node.name))
+        node = view.node(wanted)
+        check_linked(view, node, networks, object)
+        return _wanted(view, node, memory, rooms, object), f"{wanted} was asked for"
+    hosts = sorted(hosting(view), key=lambda node: (-memory_free(view, node), node.name))
+    left_out = {node.id: why for node in hosts if (why := _unlinked(view, node, networks))}
+    nodes = [node for node in hosts if node.id not in left_out]
+    for node in hosts if not nodes else ():
+        check_linked(view, node, networks, object)
+    aside = "".join(f"; not {node.name}: {left_out[node.id]}" for node in hosts if node.id in left_out)
     refusal: NoSpace | Unavailable | None = None
     for node in nodes:
         try:
@@ -99,8 +110,14 @@ def choose_node(view: ClusterView, memory: int, rooms: tuple[Room, ...], object:
             continue
         telemetry = view.telemetry[node.id]
         left = f"{humane_size(memory_free(view, node))} of {humane_size(telemetry.memory)} memory not yet promised"
-        return node, f"{node.name} has {left}" if len(nodes) == 1 else f"{node.name} has most: {left}"
+        return node, (f"{node.name} has {left}" if len(nodes) == 1 else f"{node.name} has most: {left}") + aside
     raise require(refusal, Unavailable("the cluster has no node", object))
+
+
+def _unlinked(view: ClusterView, node: Node, networks: tuple[str, ...]) -> str:
+    """Why a node cannot be linked to one of the networks with these ids, "" when it can to all."""
+    found = (why_not_on(view, network, node) for id in networks if (network := view.find("network", id)))
+    return next(filter(None, found), "")
 
 
 def _wanted(view: ClusterView, node: Node, memory: int, rooms: tuple[Room, ...], object: object) -> Node:

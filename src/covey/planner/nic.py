@@ -13,6 +13,7 @@ from covey.model.requests.nic import MOST_NICS, AddNic, ModifyNic, RemoveNic
 from covey.model.step import Step
 from covey.model.steps.nic import EnsureNicAttached, EnsureNicDetached, EnsureNicSet
 from covey.model.view import ClusterView
+from covey.placement.links import check_linked
 from covey.planner.address import choose_address
 from covey.planner.filters import filtering, filters_of, nic_settings
 from covey.planner.instance.add import new_nic
@@ -34,6 +35,7 @@ def add(view: ClusterView, request: AddNic) -> Plan:
     same = {field.name: getattr(request, field.name) for field in fields(NicWish)}
     nic = new_nic(view, request, index, NicWish(**same), (), str(instance))
     network: Network = require(view.find("network", nic.network), NotFound("it is gone", f"network {nic.network}"))
+    check_linked(view, view.node_by_id(instance.node), (nic.network,), instance)
     after = _with(instance, nic)
     ways = following(view, instance, after)
     return Plan(
@@ -41,7 +43,7 @@ def add(view: ClusterView, request: AddNic) -> Plan:
         (
             *ways.first,
             *filtering(view, after, instance),
-            EnsureNicAttached(node=instance.node, instance=instance.id, nic=domain_nic(view, nic)),
+            EnsureNicAttached(node=instance.node, instance=instance.id, nic=domain_nic(view, instance, nic)),
         ),
         ways.uses(uses_of(after)),
         reasons=_told(instance, nic),
@@ -59,8 +61,10 @@ def modify(view: ClusterView, request: ModifyNic) -> Plan:
     nic = _changed(view, request, instance, before)
     if nic == before:
         return nothing(f"NIC {nic.index} of {instance} is so already")
+    if nic.network != before.network:
+        check_linked(view, view.node_by_id(instance.node), (nic.network,), instance)
     after = _with(instance, nic)
-    wanted, present = domain_nic(view, nic), domain_nic(view, before)
+    wanted, present = domain_nic(view, instance, nic), domain_nic(view, instance, before)
     steps: list[Step] = []
     if filters_of(view, after) != filters_of(view, instance):
         steps += filtering(view, after, instance)

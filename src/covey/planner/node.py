@@ -19,9 +19,10 @@ from covey.model.steps.node import EnsureAccelerator, EnsureAnswer
 from covey.model.steps.pool import EnsurePool
 from covey.model.token import INVITED, Token
 from covey.model.view import ClusterView
+from covey.placement.links import missing_link
 from covey.planner.drawing import draw_uuid
 from covey.planner.everywhere import NODES
-from covey.planner.network.laying import laid
+from covey.planner.network.laying import all_laid
 from covey.planner.registry import plans
 from covey.planner.wording import named
 
@@ -102,13 +103,15 @@ def equip(view: ClusterView, request: EquipNode) -> Plan:
         steps.append(EnsurePool(node=node.id, pool=pool.id, place=pool.place))
     for firewall in sorted(view.all("firewall", Firewall), key=lambda firewall: firewall.name):
         steps.append(EnsureFirewall(node=node.id, firewall=firewall.id, rules=firewall.rules, before=firewall.rules))
-    for network in sorted(view.all("network", Network), key=lambda network: network.name):
-        told = laid(view, network, node.id)
-        steps.append(EnsureNetwork(node=node.id, network=told, before=told))
+    missing = {network.id: missing_link(view, network, node) for network in view.all("network", Network)}
+    steps += (EnsureNetwork(node=node.id, network=told, before=told) for told in all_laid(view, node.id) if not missing[told.id])
     return Plan(
         f"give {node} all that nodes of {view.cluster.name} have",
         tuple(steps),
         Uses((f"node/{node.id}", NODES)),
+        warnings=tuple(
+            f"{why}: it hosts nothing on {view.find('network', id)} until it has" for id, why in sorted(missing.items()) if why
+        ),
         success=(put(replace(node, state="ready")),),
     )
 

@@ -128,7 +128,11 @@ def repair_network(view: ClusterView, request: RepairNetwork) -> Plan:
 def remove_network(view: ClusterView, request: RemoveOrphanNetwork) -> Plan:
     """Raises Refused when it has a record after all."""
     node = view.node(request.node)
-    check(not view.find("network", request.network), Refused("it has a record", f"network {request.network}"))
+    record: Network | None = view.find("network", request.network)
+    check(
+        record is None or record.on(node.id) is None,
+        Refused(f"it has a record, and is to be on {node.name}", f"network {request.network}"),
+    )
     bridge = request.bridge or f"cv-{request.network[:8]}"  # rules whose bridge is gone
     left = Network(request.network, bridge, bridge, "", "", NO_POOL, False, (), 0.0, isolated=True)
     return Plan(

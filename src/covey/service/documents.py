@@ -26,6 +26,7 @@ from covey.model.snapshot import Layer, Snapshot
 from covey.model.token import Token
 from covey.model.view import ClusterView
 from covey.placement.choose import HOST_RESERVE
+from covey.placement.links import missing_link
 from covey.planner.filters import users_of
 from covey.planner.instance.modify import named_pending
 
@@ -165,6 +166,7 @@ def network(view: ClusterView, record: Network) -> Document:
         "id": record.id,
         "type": record.type,
         "bridge": record.bridge,
+        "links": [_link(view, record, node) for node in sorted(view.all("node", Node), key=lambda node: node.name)],
         "uplink": record.uplink,
         "subnet": record.subnet,
         "gateway": record.gateway,
@@ -184,6 +186,16 @@ def network(view: ClusterView, record: Network) -> Document:
         "created_at": at(record.created_at),
         "addresses_used": len(view.addresses.get(record.id, ())),
         "users": sorted(i.name for i in view.instances if any(nic.network == record.id for nic in i.nics)),
+    }
+
+
+def _link(view: ClusterView, record: Network, node: Node) -> Document:
+    here = record.on(node.id)
+    return {
+        "node": node.name,
+        "bridge": here.bridge if here else "",
+        "uplink": here.uplink if here else "",
+        "missing": missing_link(view, record, node),
     }
 
 

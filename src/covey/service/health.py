@@ -11,11 +11,13 @@ from typing import Any
 from covey.base.config import find_looseness
 from covey.base.errors import CoveyError, Unavailable
 from covey.base.units import humane_size
-from covey.model.node import Node
+from covey.model.network import Network
+from covey.model.node import Node, Telemetry
 from covey.model.order import Inventory
 from covey.model.pool import FLOOR_BYTES, FLOOR_FRACTION, Pool
 from covey.model.view import ClusterView
 from covey.placement.choose import purgeable
+from covey.placement.links import guests_on, missing_link, way_to_link
 from covey.service.access import Principal, check_allowed
 from covey.service.documents import Document, at
 from covey.service.inside import Inside
@@ -183,6 +185,7 @@ def _of_nodes(view: ClusterView) -> Iterator[Line]:
             continue
         for problem in told.problems:
             yield _line(WARNING, node, problem, told.as_of, f"covey node info {node.name}")
+        yield from _of_links(view, node, told)
         for pool in view.all("pool", Pool):
             space = view.space(node.id, pool)
             if space is None:
@@ -203,6 +206,15 @@ def _of_nodes(view: ClusterView) -> Iterator[Line]:
                     told.as_of,
                     f"{purgeable(view, node, pool) or 'remove something'}, or give it a larger disk; guests whose pool is full are paused",
                 )
+
+
+def _of_links(view: ClusterView, node: Node, told: Telemetry) -> Iterator[Line]:
+    for network in view.all("network", Network):
+        missing = missing_link(view, network, node)
+        if missing:
+            severity = ERROR if guests_on(view, network, node) else WARNING
+            what = f"{missing}: instances on it cannot run there"
+            yield _line(severity, network, what, told.as_of, way_to_link(network, node))
 
 
 def _of_instances(view: ClusterView) -> Iterator[Line]:

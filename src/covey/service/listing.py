@@ -79,10 +79,12 @@ NETWORK = _noun(
     "network",
     ClusterView.network,
     documents.network,
-    "name id type bridge uplink subnet gateway pool_first pool_last nat subnet6 gateway6 pool6_first pool6_last nat6 dns reserved"
+    "name id type bridge links uplink subnet gateway pool_first pool_last nat subnet6 gateway6 pool6_first pool6_last nat6 dns reserved"
     " host_ports forwards notes created_at addresses_used users",
+    "node",
     "instance",
     "forward",
+    live=True,
 )
 FORWARD = _noun(
     "forward",

@@ -34,7 +34,7 @@ from covey.base.run import run
 from covey.host.network import links, nft, routes, switches
 from covey.host.network.check import check_network
 from covey.model.names import check_tag
-from covey.model.network import FoundNetwork, Network
+from covey.model.network import FoundNetwork, Interfaces, Network
 
 NFT_TIMEOUT_S = 30.0  # a machine with a large rule set and no idle processor
 _NO_ACCESS = (errno.EPERM, errno.EACCES)
@@ -86,6 +86,9 @@ class HostNetworks:
             id, made_by = nft.parse_tag(table, self._owner)
             if gone and id and job in ("", made_by):
                 await self._nft(("-f", "-"), network, nft.render_removal(network.id))
+
+    async def interfaces(self) -> Interfaces:
+        return await self._in_kernel("interfaces", links.own_interfaces)
 
     async def networks(self, wanted: tuple[Network, ...]) -> tuple[FoundNetwork, ...]:
         records = {network.id: network for network in wanted}

@@ -11,7 +11,7 @@ from covey.base.errors import Refused, require
 from covey.host.network.check import check_network
 from covey.host.shelf import Shelf, Thing
 from covey.model.names import check_tag
-from covey.model.network import FoundNetwork, Network
+from covey.model.network import FoundNetwork, Interfaces, Network
 
 _PREFIX = "network/"
 _NOT_COMPARED = ("ports", "rules", "job")
@@ -69,6 +69,9 @@ class FakeNetworks:
                     "stop the guests on this network first",
                 )
             self._shelf.delete(_PREFIX + network.id)
+
+    async def interfaces(self) -> Interfaces:
+        return Interfaces(tuple(sorted(self._interfaces)), tuple(sorted(self._bridges)))
 
     async def networks(self, wanted: tuple[Network, ...]) -> tuple[FoundNetwork, ...]:
         records = {network.id: network for network in wanted}

@@ -13,7 +13,7 @@ from typing import Any
 from covey.base.errors import Refused, require
 from covey.host.network import nft, routes, switches
 from covey.host.network.check import Interface, check_network
-from covey.model.network import Network
+from covey.model.network import Interfaces, Network
 
 _UP = 1  # IFF_UP, netdevice(7)
 _LOCAL_TABLE = 255  # RT_TABLE_LOCAL, rtnetlink(7): the addresses once more
@@ -203,6 +203,21 @@ def ensure_no_bridge(kernel: Any, network: Network, job: str, owner: str) -> boo
         routes.ensure_not_routed(kernel, network, bridge.index, tuple(bridge.routed))
         kernel.link("del", index=bridge.index)
     return True
+
+
+def own_interfaces(kernel: Any) -> Interfaces:
+    """What is the machine's own: guests' interfaces, and bridges of any Covey, are not."""
+    found = [
+        link
+        for link in kernel.get_links()
+        if link.get(("linkinfo", "kind")) != "tun" and not _ALIAS.fullmatch(link.get("ifalias") or "")
+    ]
+    bridges = [link for link in found if link.get(("linkinfo", "kind")) == "bridge" and link["flags"] & _UP]
+    return Interfaces(_names(found), _names(bridges))
+
+
+def _names(links: list[Any]) -> tuple[str, ...]:
+    return tuple(sorted(link.get("ifname") for link in links))
 
 
 def read_bridges(kernel: Any, owner: str) -> list[Bridge]:

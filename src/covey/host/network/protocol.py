@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from covey.model.network import FoundNetwork, Network
+from covey.model.network import FoundNetwork, Interfaces, Network
 
 
 class Networks(Protocol):
@@ -37,6 +37,10 @@ class Networks(Protocol):
     async def ensure_absent(self, network: Network, job: str = "") -> None:
         """Neither the bridge nor any rule or route for it is left; an adopted one stays. With `job`, only if it carries that job's tag. An interface
         of that name that is not this network's is left alone. Raises Refused while guests are on the bridge."""
+        ...
+
+    async def interfaces(self) -> Interfaces:
+        """What the machine has of its own to link networks to."""
         ...
 
     async def networks(self, wanted: tuple[Network, ...]) -> tuple[FoundNetwork, ...]:

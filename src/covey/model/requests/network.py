@@ -125,6 +125,24 @@ def parse_port(text: str, object: str) -> tuple[str, int, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkWish:
+    """To what a node is to link a network: a bridge of its own to adopt, or the uplink of a routed network; "none" to leave the network away
+    there, "usual" for what holds for nodes without a wish."""
+
+    node: str
+    interface: str
+
+
+def check_links(links: tuple[LinkWish, ...]) -> None:
+    for link in links:
+        check_name(link.node, "links")
+        check(link.interface, BadInput(f"which interface of {link.node}?", "links", "its name, none or usual"))
+        check_interface(link.interface, "links")
+    nodes = [link.node for link in links]
+    check(len(set(nodes)) == len(nodes), BadInput("a node has one link to a network", "links", "name each node once"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AddNetwork(Request, kind="network.add"):
     """A bridge with an IPv4 subnet, an IPv6 subnet, or both. `kind` is nat (guests are hidden behind their node), routed, isolated (no way
     out) or adopted (a bridge that is there already, `bridge`, which Covey never changes); "" is nat, or routed when nothing is hidden.
@@ -152,10 +170,12 @@ class AddNetwork(Request, kind="network.add"):
     reserved: tuple[str, ...] = ()  # addresses and ranges that are given out by hand only
     host_ports: tuple[str, ...] = ()
     notes: str = ""
+    links: tuple[LinkWish, ...] = ()  # where nodes differ
 
     def check(self) -> None:
         check_name(self.name, "name")
         self._check_kind()
+        check_links(self.links)
         outside = self.type == "routed" or not (self.nat or self.nat6)
         subnet = parse_subnet(self.subnet, "subnet") if self.subnet else None
         subnet6 = parse_subnet6(self.subnet6, "subnet6") if self.subnet6 else None
@@ -186,7 +206,10 @@ class AddNetwork(Request, kind="network.add"):
             kind != "nat" or (self.subnet and self.nat) or self.nat6,
             BadInput("nothing would be hidden", "type", "give an IPv4 subnet or nat6, or make it routed"),
         )
-        check(kind != "adopted" or self.bridge, BadInput("which bridge?", "bridge", "name the one that is there, such as br0"))
+        check(
+            kind != "adopted" or self.bridge or self.links,
+            BadInput("which bridge?", "bridge", "name the one that is there, such as br0, or each node's as links"),
+        )
         check(
             kind != "adopted" or not self.host_ports,
             BadInput("Covey has no rules on a bridge that is not its own", "host_ports", "open it in the machine's own rules"),
@@ -256,7 +279,7 @@ def _check_family(
 class ModifyNetwork(Request, kind="network.modify"):
     """Change what may change while guests are on it; None leaves a field as it is. The pool is what guests get from now on: those that have
     an address keep it. `reserve` and `release` add and remove reservations, `allow_host` and `deny_host` ports of the node that guests reach; `dns` is what it
-    shall be."""
+    shall be. `links` say where nodes that are named differ from now on."""
 
     network: str
     dns: tuple[str, ...] | None = None
@@ -269,6 +292,7 @@ class ModifyNetwork(Request, kind="network.modify"):
     allow_host: tuple[str, ...] = ()
     deny_host: tuple[str, ...] = ()
     notes: str | None = None
+    links: tuple[LinkWish, ...] = ()
 
     def check(self) -> None:
         check_name(self.network, "network")
@@ -285,6 +309,7 @@ class ModifyNetwork(Request, kind="network.modify"):
                 parse_range(range, field)
         check_ports(self.allow_host, "allow_host")
         check_ports(self.deny_host, "deny_host")
+        check_links(self.links)
         check_text(self.notes or "", "notes")
 
     @property

@@ -56,7 +56,14 @@ def add(view: ClusterView, request: AddInstance) -> Plan:
     nics = _resolve_nics(view, request, label)
     memory = request.memory or defaults.memory
     rooms = tuple(Room(disk.pool, written_at_once(disk.volume, disk.image)) for disk in disks)
-    node, because = choose_node(view, memory if request.start else 0, _summed(rooms), label, request.node)
+    node, because = choose_node(
+        view,
+        memory if request.start else 0,
+        _summed(rooms),
+        label,
+        request.node,
+        tuple(dict.fromkeys(nic.network for nic in nics)),
+    )
 
     instance = Instance(
         _free_uuid(view, request, label),

@@ -41,7 +41,7 @@ def domain_of(view: ClusterView, instance: Instance) -> Domain:
         view.cluster.accelerator,
         instance.machine,
         tuple(DomainDisk(disk.index, disk.volume, disk.serial) for disk in instance.disks),
-        tuple(domain_nic(view, nic) for nic in instance.nics),
+        tuple(domain_nic(view, instance, nic) for nic in instance.nics),
         instance.iso,
         instance.seeded,
         instance.max_cpus,
@@ -53,9 +53,10 @@ def domain_of(view: ClusterView, instance: Instance) -> Domain:
     )
 
 
-def domain_nic(view: ClusterView, nic: Nic) -> DomainNic:
-    """The NIC that the record describes, as a hypervisor is told of it."""
-    return DomainNic(nic.index, nic.mac, _network(view, nic.network).bridge, nic.up)
+def domain_nic(view: ClusterView, instance: Instance, nic: Nic) -> DomainNic:
+    """The NIC that the record describes, as the hypervisor of the instance's node is told of it."""
+    network = _network(view, nic.network)
+    return DomainNic(nic.index, nic.mac, (network.on(instance.node) or network).bridge, nic.up)
 
 
 def cpu_warnings(view: ClusterView, instance: Instance) -> tuple[str, ...]:

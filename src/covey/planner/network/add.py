@@ -14,7 +14,8 @@ from covey.model.steps.network import EnsureNetworkAbsent
 from covey.model.view import ClusterView
 from covey.planner.drawing import draw_uuid
 from covey.planner.everywhere import NODES, all_nodes
-from covey.planner.network.laying import laying
+from covey.planner.network.laying import laying, unlinked
+from covey.planner.network.linking import bridges_of, check_there, links_of, share_a_bridge
 from covey.planner.network.modify import check_reservations, spelled
 from covey.planner.registry import plans
 from covey.planner.wording import named
@@ -33,16 +34,17 @@ def add(view: ClusterView, request: AddNetwork) -> Plan:
         not view.named("network", request.name),
         Refused("the name is taken", f"network {request.name}", "see: covey network list"),
     )
-    network = _resolve(request, _name_servers(view, request))
+    network = _resolve(view, request, _name_servers(view, request))
+    check_there(view, network, request.links)
     for other in view.all("network", Network):
-        _check_apart(network, other)
+        check_apart(view, network, other)
     check_reservations(view, network, network.reserved)
     return Plan(
-        f"{'adopt' if network.adopted else 'make'} network {network.name}: {_described(network)} on bridge {network.bridge}",
+        f"{'adopt' if network.adopted else 'make'} network {network.name}: {_described(network)} on bridge {network.bridge or 'each its own'}",
         laying(view, network),
-        Uses((f"network/{network.id}", f"bridge/{network.bridge}", "subnets/all"), (NODES,)),
+        Uses((f"network/{network.id}", *bridges_of(network), "subnets/all"), (NODES,)),
         reasons=tuple(_reasons(network)),
-        warnings=tuple(_warnings(network)),
+        warnings=(*_warnings(network), *unlinked(view, network)),
         success=(put(network),),
     )
 
@@ -70,7 +72,7 @@ def _warnings(network: Network) -> Iterator[str]:
         yield "guests are on the site's own network: what its machines may do there, guests may"
 
 
-def _check_apart(network: Network, other: Network) -> None:
+def check_apart(view: ClusterView, network: Network, other: Network) -> None:
     """Raises Refused when the two share a bridge or addresses."""
     for subject, with_gateway in ((network, other), (other, network)):
         _check_gateways_elsewhere(network, subject, with_gateway)
@@ -83,9 +85,10 @@ def _check_apart(network: Network, other: Network) -> None:
                 "choose another --subnet" + ("6" if mine.version == 6 else ""),
             ),
         )
+    shared = share_a_bridge(view, network, other)
     check(
-        other.bridge != network.bridge,
-        Refused(f"the bridge {network.bridge} belongs to {other}", network, "choose another --bridge"),
+        not shared,
+        Refused(f"the bridge {shared} belongs to {other}", network, "choose another --bridge, or a --link for that node"),
     )
 
 
@@ -112,13 +115,14 @@ def _name_servers(view: ClusterView, request: AddNetwork) -> tuple[str, ...]:
     return tuple(dict.fromkeys(server for server in known if reached[ipaddress.ip_address(server).version]))[:3]
 
 
-def _resolve(request: AddNetwork, dns: tuple[str, ...]) -> Network:
+def _resolve(view: ClusterView, request: AddNetwork, dns: tuple[str, ...]) -> Network:
     """The record with every choice made. Raises BadInput when a pool would be empty."""
     family = _family(request, "")
     family6 = _family(request, "6")
     hidden = request.type in ("", "nat")
     id = draw_uuid(request, "network")
-    bridge = request.bridge or f"cv-{request.name.replace('.', '-')}"
+    adopted = request.type == "adopted"
+    bridge = request.bridge or ("" if adopted else f"cv-{request.name.replace('.', '-')}")
     return Network(
         id,
         request.name,
@@ -133,12 +137,13 @@ def _resolve(request: AddNetwork, dns: tuple[str, ...]) -> Network:
         family6.gateway if family6 else "",
         family6.pool if family6 else NO_POOL,
         request.nat6,
-        request.type == "adopted",
+        adopted,
         request.type == "isolated",
         request.uplink,
         tuple(dict.fromkeys(render_range(parse_range(text, "reserved")) for text in request.reserved)),
         tuple(sorted(set(request.host_ports))),
         request.notes,
+        links=links_of(view, (), request.links, request.name, adopted or bool(request.uplink)),
     )
 
 
@@ -184,7 +189,7 @@ def remove(view: ClusterView, request: RemoveNetwork) -> Plan:
         f"let go of {network}: its bridge {network.bridge} stays"
         if network.adopted
         else f"remove {network} and its bridge {network.bridge}",
-        tuple(EnsureNetworkAbsent(node=node.id, network=network) for node in all_nodes(view)),
+        tuple(EnsureNetworkAbsent(node=node.id, network=here) for node in all_nodes(view) if (here := network.on(node.id))),
         Uses((f"network/{network.id}", "subnets/all"), (NODES,)),
         success=(delete(network), *(delete(forward) for forward in forwards)),
         repair=f"covey network remove {network.name}",

@@ -14,17 +14,32 @@ from covey.model.record import Record, key_of
 from covey.model.step import Step
 from covey.model.steps.network import EnsureNetwork, EnsureNotRouted, EnsureRouted
 from covey.model.view import ClusterView
+from covey.placement.links import missing_link
 from covey.planner.everywhere import reached
 
 
-def laid(view: ClusterView, network: Network, node: str) -> Network:
-    """The network as the node with this id is told of it."""
-    return replace(network, entrances=_entrances(view, network), routes=_routes(view, network, node))
+def laid(view: ClusterView, network: Network, node: str) -> Network | None:
+    """The network as the node with this id is told of it; None where it is not to have it."""
+    here = network.on(node)
+    return replace(here, entrances=_entrances(view, network), routes=_routes(view, network, node), links=()) if here else None
+
+
+def all_laid(view: ClusterView, node: str) -> tuple[Network, ...]:
+    """All networks that the node with this id is to have, by name, as it is told of them."""
+    told = (laid(view, network, node) for network in view.all("network", Network))
+    return tuple(sorted((network for network in told if network), key=lambda network: network.name))
 
 
 def laying(view: ClusterView, network: Network) -> tuple[Step, ...]:
-    """The steps after which every node has the network as recorded."""
-    return tuple(EnsureNetwork(node=node.id, network=laid(view, network, node.id)) for node in reached(view))
+    """The steps after which every node that can be linked to the network has it as recorded."""
+    told = [(node, laid(view, network, node.id)) for node in reached(view) if not missing_link(view, network, node)]
+    return tuple(EnsureNetwork(node=node.id, network=here) for node, here in told if here)
+
+
+def unlinked(view: ClusterView, network: Network) -> tuple[str, ...]:
+    """A sentence on each node that is to have the network and has nothing to link it to."""
+    missing = (missing_link(view, network, node) for node in reached(view))
+    return tuple(f"{why}: instances on {network} go elsewhere until it does" for why in missing if why)
 
 
 def laying_anew(before: ClusterView, after: ClusterView, network: str) -> tuple[Step, ...]:
@@ -34,12 +49,17 @@ def laying_anew(before: ClusterView, after: ClusterView, network: str) -> tuple[
     new: Any = after.find("network", network)
     if old is None or new is None:
         return ()  # it has no record: no node can be told of it
-    pairs = ((node, laid(before, old, node.id), laid(after, new, node.id)) for node in reached(before))
-    return tuple(EnsureNetwork(node=node.id, network=new, before=old) for node, old, new in pairs if is_told_apart(old, new))
+    linked = (node for node in reached(before) if not missing_link(after, new, node))
+    pairs = ((node, laid(before, old, node.id), laid(after, new, node.id)) for node in linked)
+    return tuple(
+        EnsureNetwork(node=node.id, network=new, before=old) for node, old, new in pairs if new and is_told_apart(old, new)
+    )
 
 
-def is_told_apart(one: Network, other: Network) -> bool:
-    """Whether a node has to do anything to make the one of the other."""
+def is_told_apart(one: Network | None, other: Network) -> bool:
+    """Whether a node has to do anything to make the one of the other; None is one that it does not have."""
+    if one is None:
+        return True
     aside = {"name": "", "notes": "", "reserved": (), "pool": ("", ""), "pool6": ("", ""), "created_at": 0.0}
     return replace(one, **aside) != replace(other, **aside)  # type: ignore[arg-type]
 
@@ -69,8 +89,9 @@ def routed_one_by_one(view: ClusterView, instance: Instance) -> Iterator[tuple[N
     for id in dict.fromkeys(nic.network for nic in instance.nics):
         network: Network | None = view.find("network", id)
         addresses = tuple(address for nic in instance.nics if nic.network == id for address in nic.addresses)
-        if network and network.is_per_guest and addresses:
-            yield network, addresses
+        here = network.on(instance.node) if network else None
+        if here and here.is_per_guest and addresses:
+            yield replace(here, links=()), addresses
 
 
 @dataclass(frozen=True, slots=True)

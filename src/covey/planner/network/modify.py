@@ -11,7 +11,16 @@ from covey.model.network import Address, Network
 from covey.model.plan import Plan, Uses, nothing, put
 from covey.model.requests.network import ModifyNetwork, parse_range, render_range
 from covey.model.view import ClusterView
-from covey.planner.network.laying import changed, laying_anew
+from covey.planner.network.laying import changed, laying_anew, unlinked
+from covey.planner.network.linking import (
+    bridges_of,
+    check_nobody_moves,
+    check_there,
+    leaving,
+    links_of,
+    names_interfaces,
+    share_a_bridge,
+)
 from covey.planner.registry import plans
 from covey.planner.wording import named
 
@@ -29,6 +38,7 @@ def modify(view: ClusterView, request: ModifyNetwork) -> Plan:
         reserved=_reserved(view, network, request),
         host_ports=_host_ports(network, request),
         notes=network.notes if request.notes is None else request.notes,
+        links=links_of(view, network.links, request.links, network.name, names_interfaces(network)),
     )
     check(
         not (network.adopted and after.host_ports),
@@ -36,22 +46,37 @@ def modify(view: ClusterView, request: ModifyNetwork) -> Plan:
     )
     if after == network:
         return nothing(f"{network} is so already")
-    steps = laying_anew(view, changed(view, after), network.id)
+    if after.links != network.links:
+        _check_links(view, network, after, request)
+    steps = (*laying_anew(view, changed(view, after), network.id), *leaving(view, network, after))
     reasons = ["instances made or reinstalled from now on are told the name servers"] if after.dns != network.dns else []
     if (after.pool, after.pool6) != (network.pool, network.pool6):
         reasons.append("guests that have an address keep it")
     fields = [
         name
-        for name in ("dns", "pool", "pool6", "reserved", "host_ports", "notes")
+        for name in ("dns", "pool", "pool6", "reserved", "host_ports", "notes", "links")
         if getattr(after, name) != getattr(network, name)
     ]
     return Plan(
         f"change {named(fields)} of {network}",
         steps,
-        Uses(exclusive=(f"network/{network.id}",)),
+        Uses((f"network/{network.id}", *(bridges_of(after) if after.links != network.links else ()))),
         reasons=tuple(reasons),
+        warnings=unlinked(view, after) if after.links != network.links else (),
         success=(put(after),),
+        repair=" ".join(
+            (f"covey network modify {network.name}", *(f"--link {one.node}={one.interface}" for one in request.links))
+        ),
     )
+
+
+def _check_links(view: ClusterView, before: Network, after: Network, request: ModifyNetwork) -> None:
+    """Raises Refused when a node has no such interface, when guests would lose the network, and for a bridge of another one's."""
+    check_there(view, after, request.links)
+    check_nobody_moves(view, before, after)
+    for other in view.all("network", Network):
+        shared = share_a_bridge(view, after, other) if other.id != after.id else ""
+        check(not shared, Refused(f"the bridge {shared} belongs to {other}", after, "link it to another one"))
 
 
 def spelled(addresses: Iterable[str]) -> tuple[str, ...]:

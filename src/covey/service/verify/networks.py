@@ -14,8 +14,10 @@ from covey.model.requests.repair import (
     RepairInstance,
     RepairNetwork,
 )
+from covey.model.view import ClusterView
+from covey.placement.links import guests_on, missing_link, way_to_link
 from covey.planner.filters import filters_of
-from covey.service.verify.work import AND_FIX, ERROR, NO_TAG, Work
+from covey.service.verify.work import AND_FIX, ERROR, NO_TAG, WARNING, Work
 
 
 def check_networks(work: Work, node: Node, inventory: Inventory) -> None:
@@ -23,12 +25,17 @@ def check_networks(work: Work, node: Node, inventory: Inventory) -> None:
     for network in work.after.all("network", Network):
         if work.is_settled("network", network.id):
             work.check()
-            present = found.get(network.id)
-            if present is None or not present.intact:
-                _find_broken(work, node, network, present)
+            present, missing = found.get(network.id), missing_link(work.after, network, node)
+            here = network.on(node.id)
+            if here is None:
+                continue  # a bridge that is left there all the same is found below
+            if missing:
+                _find_unlinked(work, node, network, missing)
+            elif present is None or not present.intact:
+                _find_broken(work, node, here, present)
     for id, present in found.items():
         work.check()
-        known = work.before.find("network", id) or work.after.find("network", id)
+        known = _is_to_be_on(work.before, node, id) or _is_to_be_on(work.after, node, id)
         if not known and work.is_settled("network", id) and f"bridge/{present.bridge}" not in work.busy:
             work.orphan(
                 f"{node.name}:{id}",
@@ -41,6 +48,23 @@ def check_networks(work: Work, node: Node, inventory: Inventory) -> None:
                 present.job,
                 RemoveOrphanNetwork(node=node.name, network=id, bridge=present.bridge),
             )
+
+
+def _is_to_be_on(view: ClusterView, node: Node, id: str) -> bool:
+    network: Network | None = view.find("network", id)
+    return network is not None and network.on(node.id) is not None
+
+
+def _find_unlinked(work: Work, node: Node, network: Network, missing: str) -> None:
+    work.find(
+        f"{node.name}:{network.id}",
+        ERROR if guests_on(work.after, network, node) else WARNING,
+        network,
+        "network-unlinked",
+        missing,
+        "instances on this network cannot run there, and are placed on other nodes",
+        way_to_link(network, node),
+    )
 
 
 def _find_broken(work: Work, node: Node, network: Network, present: FoundNetwork | None) -> None:

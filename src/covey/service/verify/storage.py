@@ -16,6 +16,7 @@ from covey.model.requests.repair import (
     RemoveOrphanUpload,
     RemoveOrphanVolume,
 )
+from covey.model.view import ClusterView
 from covey.service.layers import FOREIGN, NO_FIX, layer_troubles
 from covey.service.verify.work import AND_FIX, ERROR, NO_TAG, WARNING, Work
 
@@ -146,12 +147,18 @@ def _check_volume(work: Work, node: Node, instance: Instance, disk: Disk, found:
         )
 
 
+def _is_needed(view: ClusterView, image: Image, node: Node) -> bool:
+    """Whether the node must have the image's file: the one that it was made on, and those with disks that were made of it."""
+    disks = (disk for instance in view.instances if instance.node == node.id for disk in instance.disks)
+    return image.node in ("", node.id) or any(disk.image == image.id for disk in disks)
+
+
 def check_images(work: Work, node: Node, inventory: Inventory) -> None:
     found = dict(inventory.images)
     for image in work.after.all("image", Image):
         if image.state == "ready" and work.is_settled("image", image.id):
             work.check()
-            if image.id not in found:
+            if image.id not in found and _is_needed(work.after, image, node):
                 work.find(
                     f"{node.name}:{image.id}",
                     ERROR,

@@ -1,0 +1,63 @@
+"""Machines of one cluster are not alike: bridges have other names, or are missing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.kit.a_lab import UP_LIMIT_S, ALab, a_lab
+from tests.kit.bootsector import ticking, write_image
+from tests.kit.eventually import eventually
+
+pytestmark = pytest.mark.timeout(300)
+
+
+async def test_one_network_on_nodes_that_differ() -> None:
+    async with a_lab() as lab:
+        await lab.do("up --nodes 2 --accelerator tcg", within=UP_LIMIT_S)
+        await a_bridge_is_missed_where_it_is_not(lab)
+        await it_is_linked_by_another_name(lab)
+
+
+async def a_bridge_is_missed_where_it_is_not(lab: ALab) -> None:
+    """A network is adopted where its bridge is; where it is not, that is told, and no guest goes there."""
+    await lab.on("n1", "ip link add site0 type bridge")
+    await lab.on("n1", "ip link set site0 up")
+    await eventually(lambda: sees_bridge(lab, "site0"), within=60.0)
+    said = await lab.on("n1", "covey network add site --type adopted --bridge site0")
+    assert "n2 has no bridge site0" in said
+    image = write_image(lab.directory / "tick.raw", ticking(obeys=True, lets_go=True))
+    await lab.on("n1", f"covey image add tick --source {image} --quiet")
+    said = await lab.on("n1", "covey instance add web1 --image tick --memory 16M")
+    assert "not n2: n2 has no bridge site0" in said
+    refused = await lab.ask("shell n1 -- covey instance add web2 --image tick --memory 16M --node n2")
+    assert refused.status == 1 and "n2 has no bridge site0" in refused.err
+    assert [(found["name"], found["severity"]) for found in await findings(lab)] == [("network-unlinked", "warning")]
+    assert "n2 has no bridge site0" in (await lab.ask("shell n1 -- covey status")).out
+
+
+async def it_is_linked_by_another_name(lab: ALab) -> None:
+    await lab.on("n2", "ip link add vmbr7 type bridge")
+    await lab.on("n2", "ip link set vmbr7 up")
+    await eventually(lambda: links(lab, "vmbr7"), within=60.0)
+    assert await findings(lab) == []
+    await lab.on("n1", "covey instance add web2 --image tick --memory 16M --node n2 --quiet")
+    assert "cvt" in await lab.on("n2", "ip -brief link show master vmbr7"), "the guest's interface is on it"
+
+
+async def sees_bridge(lab: ALab, bridge: str) -> bool:
+    """Whether the cluster knows by now that the first node has it."""
+    answer = await lab.ask(f"shell n1 -- covey network add probe --type adopted --bridge {bridge} --dry-run")
+    return answer.status == 0
+
+
+async def links(lab: ALab, bridge: str) -> bool:
+    answer = await lab.ask(f"shell n1 -- covey network modify site --link n2={bridge} --quiet")
+    return answer.status == 0
+
+
+async def findings(lab: ALab) -> list[dict[str, Any]]:
+    answer = await lab.ask("shell n1 -- covey cluster verify --json")
+    return list(json.loads(answer.out)["findings"])
