@@ -27,7 +27,6 @@ from covey.model.transfer import Content, Found
 RECONNECT_S = 0.2  # pause between attempts, doubled up to RECONNECT_MOST_S
 RECONNECT_MOST_S = 2.0
 INVENTORY_TIMEOUT_S = 120.0
-PIECE = 2**20  # bytes of a disk at once
 TRANSFER_SILENCE_S = 600.0  # an image is looked at when it has come, a disk before it goes
 log = structlog.get_logger()
 
@@ -260,7 +259,7 @@ class Link:
 
     async def _pieces(self, answer: httpx2.Response) -> AsyncIterator[bytes]:
         try:
-            async for piece in answer.aiter_raw(PIECE):
+            async for piece in answer.aiter_raw():  # as it comes: to gather larger pieces costs more than it saves
                 yield piece
         except (httpx2.HTTPError, OSError) as error:
             raise self._silent(error) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -42,8 +42,8 @@ class HostExports:
                 disk = await _meet(server, socket, attachment.path)
                 try:
                     length, pieces = await _stream(disk, format)
-                    async with aclosing(_ahead(pieces)) as ahead:
-                        yield Content(length, ahead)
+                    async with aclosing(pieces):
+                        yield Content(length, pieces)
                 finally:
                     disk.close()
             finally:
@@ -82,43 +82,30 @@ async def _stream(disk: Disk, format: str) -> tuple[int, AsyncGenerator[bytes, N
     return layout.length, _qcow2(disk, layout)
 
 
-async def _ahead(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The same, the next one read while one is on its way."""
-
-    async def read() -> bytes | None:
-        return await anext(pieces, None)
-
-    coming = asyncio.create_task(read())
-    try:
-        while (piece := await coming) is not None:
-            coming = asyncio.create_task(read())
-            yield piece
-    finally:
-        coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
-        await pieces.aclose()
-
-
 async def _raw(disk: Disk, extents: list[tuple[int, int]]) -> AsyncGenerator[bytes, None]:
     at = 0
-    for offset, length in (*extents, (disk.size, 0)):
-        while at < offset:
-            piece = min(MOST_AT_ONCE, offset - at)
-            yield _ZEROS[:piece]
-            at += piece
-        while at < offset + length:
-            piece = min(MOST_AT_ONCE, offset + length - at)
-            yield await disk.read(at, piece)
-            at += piece
+    async with aclosing(disk.pieces(_cut(extents))) as pieces:
+        for offset, length in (*_cut(extents), (disk.size, 0)):
+            while at < offset:
+                hole = min(MOST_AT_ONCE, offset - at)
+                yield _ZEROS[:hole]
+                at += hole
+            if length:
+                yield await anext(pieces)
+                at += length
 
 
 async def _qcow2(disk: Disk, layout: Layout) -> AsyncGenerator[bytes, None]:
-    for piece in layout.tables():
-        yield piece
-    for part in layout.runs:
-        at, end = part.first * CLUSTER, (part.first + part.count) * CLUSTER
-        while at < end:
-            length = min(MOST_AT_ONCE, end - at)
-            data = await disk.read(at, min(length, disk.size - at))
-            yield data.ljust(length, b"\0")  # a disk may end within its last cluster
-            at += length
+    for table in layout.tables():
+        yield table
+    runs = [(part.first * CLUSTER, part.count * CLUSTER) for part in layout.runs]
+    async with aclosing(disk.pieces((at, min(length, disk.size - at)) for at, length in _cut(runs))) as pieces:
+        async for piece in pieces:
+            yield piece.ljust(-(-len(piece) // CLUSTER) * CLUSTER, b"\0")  # a disk may end within its last cluster
+
+
+def _cut(places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The same, in pieces of MOST_AT_ONCE bytes at most."""
+    for offset, length in places:
+        for at in range(offset, offset + length, MOST_AT_ONCE):
+            yield at, min(MOST_AT_ONCE, offset + length - at)
