@@ -323,7 +323,7 @@ STATE = {
     "tls": "`ca.pem`, `ca.key`, `server.pem`, `server.key`; made at the first `--listen`",
     "images": "images, read-only, named by UUID",
     "pool": "the first pool, unless `cluster init --pool-path` said otherwise: volumes, named by UUID; in `uploads`, images that come in to be disks",
-    "guests": "a directory a guest: sockets of console, ready channel and VNC, the console's log, the mark of its run",
+    "guests": "a directory a guest: sockets of console, ready channel and VNC, the console's log, the mark of its run; in `removed`, what the UEFI of removed ones remembers",
     "seeds": "cloud-init seeds, an ISO a guest, readable by QEMU's user alone: user-data may hold secrets",
     "takeover": "the last taking over of a network card by `covey node prepare`: what it carried, and how far it is",
     "filters": "what each NIC may send and receive, a file each instance and each firewall: packet rules are made again from them",

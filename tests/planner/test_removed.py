@@ -10,7 +10,7 @@ from covey.base.errors import NoSpace, NotFound, Refused
 from covey.model.cluster import Defaults
 from covey.model.domain import DomainDisk
 from covey.model.instance import Instance
-from covey.model.network import Network
+from covey.model.network import Entrance, Forward, Network
 from covey.model.pool import Space
 from covey.model.removed import Removed
 from covey.model.requests.disk import AddDisk, RemoveDisk, RestoreDisk
@@ -20,6 +20,8 @@ from covey.model.requests.network import RemoveNetwork
 from covey.model.requests.pool import RemovePool
 from covey.model.requests.repair import PurgeRemoved, RemoveOrphanVolume
 from covey.model.steps.disk import EnsureDiskAttached
+from covey.model.steps.instance import EnsureInstanceAbsent
+from covey.model.steps.network import EnsureNetwork
 from covey.model.view import ClusterView
 from tests.kit.builders import (
     GIB,
@@ -41,6 +43,7 @@ IMAGE = an_image()
 WEB = an_instance(disks=(replace(a_disk("a", 0), image=IMAGE.id), a_disk("b", 1)), nics=(a_nic(),), secret="s-1")  # noqa: S106  (a reference)
 GONE = a_removed(WEB, used=3 * GIB)
 LOST = a_removed(WEB, WEB.disks[1], used=GIB)
+FORWARD = Forward("tcp-8080", "tcp-8080", a_network().id, WEB.id, "tcp", 8080, 80, (), NOW)
 WITHOUT = replace(WEB, disks=WEB.disks[:1])
 
 
@@ -136,6 +139,47 @@ def test_a_nic_whose_network_is_gone_is_left_out_and_that_is_said() -> None:
     view = a_cluster(networks=[], extra=[GONE])
     assert restored(view).nics == ()
     assert of(view, RestoreInstance(instance="web1")).reasons[0] == "NIC 0 is left out: its network is gone"
+
+
+def test_its_forwards_come_back_with_it_and_lead_to_where_it_is_now() -> None:
+    request = RemoveInstance(instance="web1")
+    kept = the_kept(a_cluster(instances=[WEB], extra=[FORWARD]), request)
+    assert kept.forwards == (FORWARD,)
+    made = of(a_cluster(extra=[kept]), RestoreInstance(instance="web1"))
+    (step,) = [step for step in made.steps if isinstance(step, EnsureNetwork)]
+    assert step.network.entrances == (Entrance("tcp", 8080, "10.77.0.10", "", 80, ()),)
+    assert step.before is not None
+    assert step.before.entrances == ()
+    assert written(made, "success")[f"state/forward/{FORWARD.id}"] == FORWARD
+    assert f"network/{FORWARD.network}" in made.uses.exclusive
+    assert f"forward/{FORWARD.id}" in made.uses.exclusive
+    assert f"{FORWARD} leads to it again" in made.reasons
+
+
+def test_a_forward_whose_port_was_taken_or_whose_network_hides_nobody_stays_away_and_that_is_said() -> None:
+    kept = replace(GONE, forwards=(FORWARD,))
+    for others, why in (
+        (a_cluster(extra=[kept, replace(FORWARD, instance=an_id("other"))]), "the port leads elsewhere by now"),
+        (a_cluster(networks=[replace(a_network(), nat=False)], extra=[kept]), "that has no NAT"),
+        (a_cluster(networks=[], extra=[kept]), "it is not on that network any more"),
+    ):
+        made = of(others, RestoreInstance(instance="web1"))
+        assert not [step for step in made.steps if isinstance(step, EnsureNetwork)]
+        assert f"state/forward/{FORWARD.id}" not in written(made, "success")
+        assert any("stays away" in reason and why in reason for reason in made.reasons), made.reasons
+
+
+def test_what_its_uefi_remembers_is_kept_with_it_and_purged_with_it() -> None:
+    uefi = replace(WEB, firmware="uefi")
+    (absent,) = [
+        step
+        for step in of(a_cluster(instances=[uefi]), RemoveInstance(instance="web1")).steps
+        if isinstance(step, EnsureInstanceAbsent)
+    ]
+    assert absent.keep_variables
+    purged = of(a_cluster(extra=[replace(GONE, instance=uefi)]), PurgeRemoved(removed=WEB.id, name="x"))
+    (last,) = [step for step in purged.steps if isinstance(step, EnsureInstanceAbsent)]
+    assert not last.keep_variables
 
 
 def test_the_latest_of_a_name_comes_back_and_an_older_one_by_its_id() -> None:

@@ -70,7 +70,7 @@ async def take_back_firewall(host: Host, firewall: str, before: tuple[Rule, ...]
         await host.filters.ensure_firewall(firewall, before, job)
 
 
-async def ensure_instance_absent(host: Host, instance: str) -> None:
-    await host.hypervisor.ensure_absent(instance)
+async def ensure_instance_absent(host: Host, instance: str, keep_variables: bool) -> None:
+    await host.hypervisor.ensure_absent(instance, keep_variables=keep_variables)
     await host.filters.ensure_unfiltered(instance)
     await host.guests.ensure_seed_absent(instance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from covey.model.instance import Disk, Instance
+from covey.model.network import Forward
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Removed:
     by: str = ""
     reason: str = ""
     used: int = 0  # bytes that its volumes take
+    forwards: tuple[Forward, ...] = ()  # those that led to it
 
     def __str__(self) -> str:
         return f"removed {self.title}"

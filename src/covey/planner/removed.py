@@ -10,6 +10,7 @@ from covey.model.plan import Plan, Uses, delete
 from covey.model.removed import Removed
 from covey.model.requests.repair import PurgeRemoved
 from covey.model.steps.disk import EnsureVolumeAbsent
+from covey.model.steps.instance import EnsureInstanceAbsent
 from covey.model.view import ClusterView
 from covey.planner.instance.parts import forget_secret, uses_of
 from covey.planner.layers import layers_below, let_go
@@ -28,9 +29,11 @@ def purge(view: ClusterView, removed: Removed) -> Plan:
     instance = removed.instance
     whole = removed.what == "instance"
     gone, forgotten = let_go(view, instance.disks, instance if whole else None)
+    remembers = whole and instance.firmware == "uefi"
+    memory = (EnsureInstanceAbsent(node=instance.node, instance=instance.id),) if remembers else ()
     return Plan(
         f"purge {removed}: {humane_size(removed.used)} on {view.node_by_id(instance.node).name}",
-        (*(EnsureVolumeAbsent(node=instance.node, volume=disk.volume) for disk in instance.disks), *gone),
+        (*(EnsureVolumeAbsent(node=instance.node, volume=disk.volume) for disk in instance.disks), *gone, *memory),
         alone_with(Uses(layers_below(view, instance), uses_of(instance).shared), removed),
         warnings=("what is on its disks is lost",) if instance.disks else (),
         success=(delete(removed), *forgotten, *(forget_secret(instance) if whole else ())),

@@ -80,4 +80,4 @@ async def ensure_stopped(work: Work, step: EnsureStopped) -> Result:
 
 @carries_out(EnsureInstanceAbsent)
 async def ensure_instance_absent(work: Work, step: EnsureInstanceAbsent) -> None:
-    await domains.ensure_instance_absent(work.host, step.instance)
+    await domains.ensure_instance_absent(work.host, step.instance, step.keep_variables)

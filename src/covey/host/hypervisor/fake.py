@@ -142,7 +142,7 @@ class FakeHypervisor:
         self._keep(guest.ended(COVEY))
         return True
 
-    async def ensure_absent(self, instance: str, job: str = "") -> None:
+    async def ensure_absent(self, instance: str, job: str = "", keep_variables: bool = False) -> None:
         guest = self._find(instance)
         if guest is None or (job and guest.job != job):
             return

@@ -16,7 +16,7 @@ import libvirt
 from covey.base.errors import CoveyError, NoSpace, NotFound, Refused, StepFailed, Unavailable, check
 from covey.base.files import sync_directory
 from covey.host.guest.console import trim_log
-from covey.host.hypervisor import guest_agent, layers, orders, picture, runs, shaping, sighting
+from covey.host.hypervisor import guest_agent, layers, orders, picture, runs, shaping, sighting, variables
 from covey.host.hypervisor.connection import CALL_LIMIT_S, Connection, Event
 from covey.host.hypervisor.definition import FORM, Mark, digest
 from covey.host.hypervisor.file_io import find_file_io
@@ -162,6 +162,8 @@ class LibvirtHypervisor:
             return
         text = self._rendered(domain, attachments, known, job)
         await asyncio.to_thread(_make_directories, files, self._user)
+        if domain.firmware == "uefi":
+            await asyncio.to_thread(variables.bring_back, files)
         await self._call(domain.instance, lambda connection: orders.define(connection, domain.instance, text))
         await asyncio.to_thread(sync_directory, self._libvirt.definitions / "qemu")
 
@@ -173,10 +175,15 @@ class LibvirtHypervisor:
         generation, tag = (known.generation, known.job) if known else (0, job)
         return render_domain(domain, attachments, generation, tag, self._files(domain.instance), find_file_io())
 
-    async def ensure_absent(self, instance: str, job: str = "") -> None:
+    async def ensure_absent(self, instance: str, job: str = "", keep_variables: bool = False) -> None:
+        files = self._files(instance)
         async with self._lock(instance):
+            if keep_variables:
+                await asyncio.to_thread(variables.keep, files)  # first: libvirt removes them with the definition
             if await self._call(instance, lambda connection: orders.undefine(connection, instance, job)):
                 await asyncio.to_thread(self._remove_files, instance)
+            if not job and not keep_variables:
+                await asyncio.to_thread(variables.forget, files)
 
     # Running
 

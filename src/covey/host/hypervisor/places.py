@@ -35,6 +35,7 @@ class GuestFiles:
     run: Path
     seed: Path
     nvram: Path
+    kept_nvram: Path  # as it was when the instance was removed
 
     @property
     def sockets(self) -> tuple[Path, ...]:
@@ -59,6 +60,7 @@ def guest_files(directory: Path, instance: str, seed: Path) -> GuestFiles:
         run=own / "run.json",
         seed=seed,
         nvram=own / "nvram.fd",
+        kept_nvram=directory / "removed" / f"{instance}.fd",
     )
     for socket in files.sockets:
         check_socket_path(socket)

@@ -62,9 +62,10 @@ class Hypervisor(Protocol):
         stopped. What stops after that was stopped by order, until `ensure_running` finds it still running."""
         ...
 
-    async def ensure_absent(self, instance: str, job: str = "") -> None:
+    async def ensure_absent(self, instance: str, job: str = "", keep_variables: bool = False) -> None:
         """Neither domain nor any of its files (sockets, NVRAM, console log) is left; it must not run. With `job`, only if it was
-        defined by that job. Raises Refused while it runs."""
+        defined by that job, and what was kept of a former life stays. With `keep_variables`, what its UEFI remembers is kept for when
+        it is defined again. Raises Refused while it runs."""
         ...
 
     async def ensure_attached(self, instance: str, disk: DomainDisk, attachment: Attachment) -> None:

@@ -113,7 +113,10 @@ class EnsureStopped(StepOnInstance, kind="stopped@1", role=FORWARD):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnsureInstanceAbsent(StepOnInstance, kind="instance-absent@1", role=FORWARD):
-    """Neither domain, seed nor socket of the instance is left on the node; its volumes are. Its console log is removed too."""
+    """Neither domain, seed nor socket of the instance is left on the node; its volumes are. Its console log is removed too. With
+    `keep_variables`, what its UEFI remembers is kept until it comes back, or is removed for good."""
+
+    keep_variables: bool = False
 
     @property
     def title(self) -> str:

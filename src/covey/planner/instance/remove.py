@@ -7,7 +7,7 @@ from dataclasses import replace
 from covey.base.errors import CoveyError, NotFound, Refused, check, require
 from covey.base.units import humane_duration
 from covey.model.instance import Instance, Nic
-from covey.model.network import Network
+from covey.model.network import Forward, Network
 from covey.model.plan import Plan, Write, change, delete, put
 from covey.model.removed import Removed
 from covey.model.requests.instance import RemoveInstance, RestoreInstance
@@ -20,7 +20,7 @@ from covey.planner.address import choose_address
 from covey.planner.drawing import draw_mac
 from covey.planner.instance.parts import check_unprotected, forget_secret, presence, started, uses_of
 from covey.planner.layers import let_go, uses_with_layers
-from covey.planner.network.laying import Following, withdrawal
+from covey.planner.network.laying import Following, arrival, withdrawal
 from covey.planner.registry import plans
 from covey.planner.removed import alone_with, purge
 
@@ -78,6 +78,7 @@ def _for_a_while(view: ClusterView, request: RemoveInstance, instance: Instance,
         request.now + keep_s,
         request.by,
         request.reason,
+        forwards=leaving.forwards,
     )
     return Plan(
         f"remove {instance}{_kept(len(volumes))} for {humane_duration(keep_s)}",
@@ -85,13 +86,13 @@ def _for_a_while(view: ClusterView, request: RemoveInstance, instance: Instance,
             EnsureVolumesFound(node=instance.node, instance=instance.id, volumes=volumes, needed=False),
             *leaving.first,
             EnsureStopped(node=instance.node, instance=instance.id),
-            EnsureInstanceAbsent(node=instance.node, instance=instance.id),
+            EnsureInstanceAbsent(node=instance.node, instance=instance.id, keep_variables=True),
             *leaving.last,
         ),
         alone_with(leaving.uses(uses_of(instance)), removed),
         reasons=(
             f"it can be had back until then: covey instance restore {instance.name}",
-            *(f"{forward} goes, and does not come back with it" for forward in leaving.gone),
+            *(f"{forward} goes, and comes back with it if the port is free then" for forward in leaving.forwards),
         ),
         begin=(put(replace(instance, state="removing", desired="stopped", desired_by="")),),
         success=(*_gone(view, instance, leaving), put(removed, used=ResultOf(0, "used"))),
@@ -114,7 +115,7 @@ def _disks(count: int) -> str:
 
 def _gone(view: ClusterView, instance: Instance, leaving: Following) -> tuple[Write, ...]:
     """What was observed of it may be heard of only now."""
-    return delete(instance), delete(view.observed(instance.id)), *(delete(forward) for forward in leaving.gone)
+    return delete(instance), delete(view.observed(instance.id)), *(delete(forward) for forward in leaving.forwards)
 
 
 @plans(RestoreInstance)
@@ -132,6 +133,9 @@ def restore(view: ClusterView, request: RestoreInstance) -> Plan:
     )
     nics, reasons = _nics_again(view, request, kept, name)
     instance = replace(kept.instance, name=name, nics=nics, state="restoring")
+    forwards, of_forwards = _forwards_again(view, kept, instance)
+    arriving = arrival(view, instance, forwards)
+    reasons += of_forwards
     steps: list[Step] = [
         EnsureVolumesFound(
             node=instance.node, instance=instance.id, volumes=tuple(disk.volume for disk in instance.disks), needed=True
@@ -140,7 +144,7 @@ def restore(view: ClusterView, request: RestoreInstance) -> Plan:
     if request.start:
         check_memory(view, view.node_by_id(instance.node), instance.memory, instance)
         instance = started(view, instance, "")
-    steps += presence(view, instance, is_new=True)
+    steps += (*presence(view, instance, is_new=True), *arriving.first)
     if request.start:
         steps.append(EnsureRunning(node=instance.node, instance=instance.id, generation=instance.generation))
     else:
@@ -148,10 +152,10 @@ def restore(view: ClusterView, request: RestoreInstance) -> Plan:
     return Plan(
         f"restore {instance}" + ("" if name == kept.instance.name else f", which was {kept.instance.name}"),
         tuple(steps),
-        alone_with(uses_of(instance), kept),
+        alone_with(arriving.uses(uses_of(instance)), kept),
         reasons=reasons,
         begin=(put(instance), delete(kept)),
-        success=(change(replace(instance, state="ready"), "state"),),
+        success=(change(replace(instance, state="ready"), "state"), *(put(forward) for forward in forwards)),
         undone=(delete(instance), put(kept)),
     )
 
@@ -177,6 +181,23 @@ def _nics_again(view: ClusterView, request: RestoreInstance, kept: Removed, name
         same = ", ".join(nics[-1].addresses) or mac
         reasons.append(f"NIC {nic.index} gets {'; '.join(changed)}" if changed else f"NIC {nic.index} has {same} again")
     return tuple(nics), tuple(reasons)
+
+
+def _forwards_again(view: ClusterView, kept: Removed, instance: Instance) -> tuple[tuple[Forward, ...], tuple[str, ...]]:
+    """Its forwards, as far as they can lead to it again, and a sentence on each."""
+    forwards: list[Forward] = []
+    reasons: list[str] = []
+    for forward in kept.forwards:
+        network: Network | None = view.find("network", forward.network)
+        reached = any(nic.network == forward.network and nic.addresses for nic in instance.nics)
+        if view.named("forward", forward.name):
+            reasons.append(f"{forward} stays away: the port leads elsewhere by now")
+        elif not (reached and network and network.type == "nat"):
+            reasons.append(f"{forward} stays away: it is not on that network any more, or that has no NAT")
+        else:
+            forwards.append(forward)
+            reasons.append(f"{forward} leads to it again")
+    return tuple(forwards), tuple(reasons)
 
 
 def _address_again(view: ClusterView, network: Network, version: int, address: str, taken: set[str], label: str) -> str:

@@ -97,18 +97,18 @@ def routed_one_by_one(view: ClusterView, instance: Instance) -> Iterator[tuple[N
 @dataclass(frozen=True, slots=True)
 class Following:
     """What networks do when the addresses of an instance change: `first` are the steps after which ports and routes lead to the new ones,
-    `last` those after which no route leads to the old ones; `networks` are the objects that the plan must have to itself, `gone` the
-    forwards that are removed."""
+    `last` those after which no route leads to the old ones; `networks` are the objects that the plan must have to itself, and so are
+    `forwards`, which come or go with the instance."""
 
     first: tuple[Step, ...]
     last: tuple[Step, ...]
     networks: tuple[str, ...]
-    gone: tuple[Forward, ...] = ()
+    forwards: tuple[Forward, ...] = ()
 
     def uses(self, uses: Uses) -> Uses:
         """What the plan of the instance's change names, with this."""
         shared = tuple(name for name in uses.shared if name not in self.networks)
-        return Uses((*uses.exclusive, *self.networks, *(f"forward/{forward.id}" for forward in self.gone)), shared)
+        return Uses((*uses.exclusive, *self.networks, *(f"forward/{forward.id}" for forward in self.forwards)), shared)
 
 
 def withdrawal(view: ClusterView, instance: Instance) -> Following:
@@ -119,6 +119,18 @@ def withdrawal(view: ClusterView, instance: Instance) -> Following:
     return Following(
         tuple(step for network in networks for step in laying_anew(view, after, network)),
         _no_routes(view, instance, replace(instance, nics=())),
+        tuple(f"network/{network}" for network in networks),
+        forwards,
+    )
+
+
+def arrival(view: ClusterView, instance: Instance, forwards: tuple[Forward, ...]) -> Following:
+    """The instance comes back, and brings these forwards."""
+    after = changed(view, instance, *forwards)
+    networks = tuple(dict.fromkeys(forward.network for forward in forwards))
+    return Following(
+        tuple(step for network in networks for step in laying_anew(view, after, network)),
+        (),
         tuple(f"network/{network}" for network in networks),
         forwards,
     )
