@@ -1,4 +1,4 @@
-"""How the domain that Covey defines differs from the one that virt-install defines by default, element by element, and why.
+"""How the domain that Covey defines differs from one that virt-install defines, element by element, and why.
 
 Both are taken as libvirt completed them. Passed over is only where libvirt puts devices on their buses, and how it calls them.
 """
@@ -77,7 +77,6 @@ REASONS = (
     Reason("devices/disk vda/driver iothread", "1", "", _THREAD),
     Reason("devices/disk vda/driver error_policy", "enospace", "", "A full pool pauses the guest in place of handing it errors."),
     Reason("devices/disk vda/driver discard", "unmap", "", "Room that the guest gives back is the pool's again."),
-    Reason("devices/disk vda/source file", "*", "*", "The one lies in a pool of Covey's; both are of the same kind."),
     Reason("devices/disk vda/serial", "*", "", "The guest finds the disk by this name, whatever the order of plugging in."),
     Reason("devices/disk sdb", "file cdrom", "", _SEED),
     Reason("devices/controller scsi virtio-scsi", "there", "", _SEED),

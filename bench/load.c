@@ -28,6 +28,7 @@
 #define LENGTH (448ull << 20)
 #define CHUNK (1 << 20)
 #define DEEPEST 32
+#define BUFFER (128ull << 20) /* so much that it does not matter where in the host's memory a part of it lies */
 
 static char *buffer;
 
@@ -104,7 +105,7 @@ static int use_disk(int disk, int writes, int commits, int random, unsigned dept
 			memset(order, 0, sizeof *order);
 			order->aio_fildes = disk;
 			order->aio_lio_opcode = writes ? IOCB_CMD_PWRITE : IOCB_CMD_PREAD;
-			order->aio_buf = (uintptr_t)buffer;
+			order->aio_buf = (uintptr_t)buffer + begun * 37 % (BUFFER / block) * block; /* all over it */
 			order->aio_nbytes = block;
 			order->aio_offset = place_of(begun++, random, block);
 			result = syscall(SYS_io_submit, context, 1, &order) == 1 ? 0 : -1;
@@ -163,9 +164,9 @@ int main(void)
 	int yes = 1, disk, door;
 	insist(mount("dev", "/dev", "devtmpfs", 0, "") == 0 || errno == EBUSY, "/dev");
 	load_modules();
-	buffer = aligned_alloc(CHUNK, CHUNK);
+	buffer = aligned_alloc(CHUNK, BUFFER);
 	insist(buffer != NULL, "memory");
-	memset(buffer, 'c', CHUNK); /* not zeroes, which QEMU may write as holes */
+	memset(buffer, 'c', BUFFER); /* not zeroes, which QEMU may write as holes */
 	disk = open_disk();
 	take_address(getenv("ADDRESS"));
 	door = socket(AF_INET, SOCK_STREAM, 0);

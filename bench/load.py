@@ -72,7 +72,7 @@ async def _make(scratch: Path) -> Path:
         file("modules/order", order.encode()),
     ]
     image = scratch / "load.iso"
-    write_content(scratch / "content", root, entries, f"{COMMAND_LINE} ADDRESS={ADDRESS}")
+    write_content(scratch / "content", root, entries, f"{COMMAND_LINE} nokaslr norandmaps ADDRESS={ADDRESS}")
     await write_image(image, scratch / "content", *AS_DISK)
     return image
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from math import exp, log
+from pathlib import Path
+from random import Random
+
 import pytest
 from bench.definitions import Difference, differences, reason_of
-from bench.guest import interval
+from bench.guest import interval, keep_in, kept_in
 
 DEFINITION = """<domain type='qemu'>
   <memory unit='KiB'>1024</memory>
@@ -43,7 +47,30 @@ def test_a_reason_holds_only_for_what_it_was_given_for() -> None:
     assert not reason_of(Difference("devices/hostdev", "subsystem", ""))
 
 
-@pytest.mark.parametrize(("count", "low", "high"), [(7, 0, 6), (9, 1, 7), (15, 3, 11), (31, 9, 21)])
-def test_the_median_lies_between_these_values_with_a_confidence_of_95_percent(count: int, low: int, high: int) -> None:
-    values = [float(number) for number in range(count)]
-    assert interval(values[::-1]) == (count // 2, low, high)
+def test_the_middle_of_ratios_is_the_median_of_the_means_of_all_pairs() -> None:
+    middle, low, high = interval([1.0] * 5 + [2.0, 2.0])
+    assert (round(middle, 3), low, round(high, 3)) == (1.0, 1.0, 2.0)
+
+
+@pytest.mark.parametrize(("count", "cut"), [(6, 0), (7, 2), (10, 8), (20, 52)])
+def test_so_many_means_lie_outside_as_tables_of_signed_ranks_say(count: int, cut: int) -> None:
+    """Hollander and Wolfe, table A.4, at 95 %."""
+    logs = [2.0 ** (number - count) for number in range(count)]
+    _, low, _ = interval([exp(value) for value in logs])
+    means = sorted((one + other) / 2 for number, one in enumerate(logs) for other in logs[number:])
+    assert log(low) == pytest.approx(means[cut])
+
+
+def test_the_true_ratio_lies_between_about_95_times_in_100() -> None:
+    draw = Random(1)
+    rounds = [[1.1 * exp(draw.gauss(0, 0.2)) for _ in range(12)] for _ in range(400)]
+    held = sum(low <= 1.1 <= high for _, low, high in map(interval, rounds))
+    assert 370 <= held <= 392
+
+
+def test_rounds_of_other_guests_or_loads_are_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "rounds"
+    for of, speed in (("these", 1.0), ("others", 2.0), ("these", 3.0)):
+        keep_in(file, of, {"disk_read": {"covey": speed, "equal": 1.0}})
+    assert [found["disk_read"]["covey"] for found in kept_in(file, "these")] == [1.0, 3.0]
+    assert kept_in(tmp_path / "none yet", "these") == []
