@@ -26,9 +26,11 @@ from covey.base.errors import BadInput, NotFound, Refused, Unavailable
 from covey.base.identity import agent_name, caller_context, files_in
 from covey.base.tls import ensure_server_certificate
 from covey.host.image.images import HostImages
+from covey.model import codec
 from covey.model.image import ImageFacts
 from covey.model.membership import Membership
 from covey.model.node import Telemetry
+from covey.model.order import Charge
 from tests.kit.builders import an_id
 from tests.kit.eventually import eventually
 from tests.kit.ports import free_port
@@ -77,6 +79,7 @@ class Bench:
     site: Site
     memberships: Memberships
     port: int
+    troubles: dict[str, str]
 
     def way(self, context: ssl.SSLContext, node: str = N2) -> NetworkWay:
         return NetworkWay(f"127.0.0.1:{self.port}", node, context)
@@ -94,12 +97,18 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     memberships = Memberships(tmp_path / "identity", N2, epochs)
     host = replace(Machine(N2, "n2", lambda node, key, thing: None).host(), images=HostImages(tmp_path / "images"))
     agent = Agent(N2, host, "s1", epochs, SystemClock(), Telemetry(0.0))
-    doors = Doors(make_app(agent, memberships), tmp_path / "agent.sock", memberships, agent.hang_up)
+    troubles: dict[str, str] = {}
+
+    def note(about: str, trouble: str) -> None:
+        troubles.pop(about, None)
+        troubles.update({about: trouble} if trouble else {})
+
+    doors = Doors(make_app(agent, memberships), tmp_path / "agent.sock", memberships, agent.hang_up, note)
     serving = asyncio.create_task(doors.serve(doors.open()))
     port = free_port()
     membership = Membership("c1", "demo", "n2", f"127.0.0.1:{port}", (N1, N2))
     memberships.join(membership, issue(site.root, memberships.ask(), N2), (site.root / "ca.pem").read_text(), is_new=True)
-    bench = Bench(site, memberships, port)
+    bench = Bench(site, memberships, port, troubles)
 
     async def is_open() -> bool:
         try:
@@ -143,7 +152,7 @@ async def test_a_node_that_is_none_of_the_cluster_gives_no_orders(bench: Bench) 
 
 
 async def test_a_node_that_was_removed_gives_no_orders_any_more(bench: Bench) -> None:
-    bench.memberships.take_orders_of((N2,), "demo")
+    bench.memberships.follow(Charge({}, (), (N2,), "demo"), "")
 
     async def is_refused() -> bool:
         try:
@@ -196,6 +205,90 @@ async def test_an_identity_is_renewed_in_time_and_kept_until_then(tmp_path: Path
     first = ensure_identity(tmp_path / "own", site.root, N1).certificate.read_text()
     assert ensure_identity(tmp_path / "own", site.root, N1, Later(300 * 86_400.0)).certificate.read_text() == first
     assert ensure_identity(tmp_path / "own", site.root, N1, Later(310 * 86_400.0)).certificate.read_text() != first
+
+
+def charge(address: str, storage: str = "", name: str = "n2") -> Charge:
+    return Charge({}, (), (N1, N2), "demo", name, address, storage)
+
+
+async def opens(bench: Bench, way: Way) -> bool:
+    """A leader is let in there."""
+    try:
+        return await bench.greets(way) == 200
+    except httpx2.HTTPError:
+        return False
+
+
+async def told(bench: Bench, way: Way, charge: Charge) -> int:
+    async with way.client() as client:
+        return (await client.put("/charge", content=json.dumps(codec.encode(charge)))).status_code
+
+
+async def test_a_new_address_is_open_before_the_old_one_closes_and_counts_once_a_leader_has_come_by_it(
+    bench: Bench, tmp_path: Path
+) -> None:
+    here, there = f"127.0.0.1:{bench.port}", f"127.0.0.2:{free_port()}"
+    caller = bench.site.caller(N1)
+    old, new = NetworkWay(here, N2, caller), NetworkWay(there, N2, caller)
+    await bench.memberships.ensure_open(there)
+    await bench.memberships.ensure_open(there)
+    await eventually(lambda: opens(bench, new))
+    assert await opens(bench, old)
+    assert await told(bench, old, charge(there, name="new")) == 200
+    kept = read_membership(tmp_path / "identity")
+    assert kept and (kept.name, kept.address, kept.also) == ("new", here, (there,)), "nobody has come by it"
+    assert await opens(bench, old)
+    assert await told(bench, new, charge(there)) == 200
+    kept = read_membership(tmp_path / "identity")
+    assert kept and (kept.address, kept.also) == (there, ())
+
+    async def is_closed() -> bool:
+        return not await opens(bench, old)
+
+    await eventually(is_closed)
+    assert await opens(bench, new)
+
+
+async def test_a_door_that_is_taken_back_closes_and_the_one_that_the_cluster_knows_does_not(bench: Bench) -> None:
+    here, there = f"127.0.0.1:{bench.port}", f"127.0.0.2:{free_port()}"
+    await bench.memberships.ensure_open(there)
+    for address in (there, there, here):
+        await bench.memberships.ensure_closed(address)
+    await eventually(lambda: opens(bench, bench.way(bench.site.caller(N1))))
+    assert bench.memberships.present
+    assert bench.memberships.present.listens_at == (here,)
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7:7444", "taken"])
+async def test_no_door_opens_at_what_is_not_this_machines(bench: Bench, address: str) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as taken, pytest.raises(Refused, match="cannot listen"):
+        await bench.memberships.ensure_open(f"127.0.0.2:{taken.getsockname()[1]}" if address == "taken" else address)
+    assert bench.memberships.present
+    assert bench.memberships.present.also == ()
+
+
+async def test_on_a_second_network_it_listens_at_the_same_port(bench: Bench) -> None:
+    here = f"127.0.0.1:{bench.port}"
+    assert await told(bench, bench.way(bench.site.caller(N1)), charge(here, "127.0.0.3")) == 200
+    await eventually(lambda: opens(bench, NetworkWay(f"127.0.0.3:{bench.port}", N2, bench.site.caller(N1))))
+
+
+async def test_a_machine_that_has_lost_its_address_is_found_by_any_other_and_told_its_new_one(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """As after `ip address` by hand and a restart."""
+    moved = replace(read_membership(tmp_path / "identity") or Membership("", "", "", "", ()), address=f"192.0.2.7:{bench.port}")
+    certificate = (tmp_path / "identity" / "node.pem").read_text()
+    bench.memberships.join(moved, certificate, (bench.site.root / "ca.pem").read_text(), is_new=False)
+    there = f"127.0.0.4:{bench.port}"
+    way = NetworkWay(there, N2, bench.site.caller(N1))
+    await eventually(lambda: opens(bench, way))
+    assert any("192.0.2.7 is none of its addresses" in trouble for trouble in bench.troubles.values())
+    assert await told(bench, way, charge(there)) == 200
+    await eventually(lambda: opens(bench, way))
+    assert bench.troubles == {}
+    assert bench.memberships.present
+    assert bench.memberships.present.listens_at == (there,)
 
 
 class Elsewhere:

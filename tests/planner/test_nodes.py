@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
-from covey.base.errors import NoSpace, NotFound, Refused, Unavailable
+from covey.base.errors import BadInput, NoSpace, NotFound, Refused, Unavailable
+from covey.model.node import Node, split
 from covey.model.plan import Plan
 from covey.model.request import Request
 from covey.model.requests.firewall import AddFirewall
 from covey.model.requests.image import AddImage
 from covey.model.requests.instance import AddInstance
 from covey.model.requests.network import AddNetwork, RemoveNetwork
-from covey.model.requests.node import EquipNode, InviteNode, JoinNode, RemoveNode
+from covey.model.requests.node import EquipNode, InviteNode, JoinNode, ModifyNode, RemoveNode
+from covey.model.steps.image import EnsureImageBrought
+from covey.model.steps.node import EnsureListening
 from covey.model.token import INVITED, Token
 from covey.model.view import ClusterView
 from covey.planner import plan
@@ -72,6 +75,99 @@ def test_no_two_nodes_are_one(changes: dict[str, str], why: str) -> None:
     there = replace(a_node("n2"), address="10.0.0.2:7444")
     with pytest.raises(Refused, match=why):
         of(a_cluster(extra=[INVITATION, there]), joining(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"name": "n2"}, "name is taken"), ({"address": "10.0.0.2"}, "listens"), ({"storage_address": "10.0.0.2"}, "listens")],
+)
+def test_no_node_becomes_another(changes: dict[str, str], why: str) -> None:
+    with pytest.raises(Refused, match=why):
+        of(a_cluster(nodes=2), ModifyNode(node="n1", **changes))  # type: ignore[arg-type]
+
+
+def recorded(made: Plan) -> Node:
+    (write,) = made.success
+    assert write.record
+    return replace(a_node("n2"), **{field: write.record[field] for field in write.fields})
+
+
+def test_a_node_gets_another_name_and_nothing_else_changes() -> None:
+    made = of(a_cluster(nodes=2), ModifyNode(node="n2", name="db", notes="rack 2"))
+    assert (made.steps, recorded(made).name, recorded(made).address) == ((), "db", a_node("n2").address)
+    assert of(a_cluster(nodes=2), ModifyNode(node="n2", name="n2", notes="")).success == ()
+
+
+@pytest.mark.parametrize(
+    ("wish", "address"),
+    [
+        ("10.0.5.2", "10.0.5.2:7444"),
+        ("10.0.5.2:7555", "10.0.5.2:7555"),
+        ("FD00:0::2", "[fd00::2]:7444"),
+        ("[fd00::2]", "[fd00::2]:7444"),
+        ("[fd00:0::2]:7555", "[fd00::2]:7555"),
+    ],
+)
+def test_an_agent_listens_at_a_new_address_before_that_is_recorded(wish: str, address: str) -> None:
+    request = ModifyNode(node="n2", address=wish)
+    request.check()
+    made = of(a_cluster(nodes=2), request)
+    assert made.steps == (EnsureListening(node=N2, address=address),)
+    assert recorded(made).address == address
+    assert any("10.0.0.2:7444" in reason for reason in made.reasons), "the way back"
+
+
+def test_on_a_second_network_it_listens_at_the_port_of_the_first() -> None:
+    made = of(a_cluster(nodes=2), ModifyNode(node="n2", storage_address="10.1.0.2"))
+    assert made.steps == (EnsureListening(node=N2, address="10.1.0.2:7444"),)
+    node = recorded(made)
+    assert (node.storage_address, node.doors) == ("10.1.0.2", ("10.0.0.2:7444", "10.1.0.2:7444"))
+    view = a_cluster(nodes=2, extra=[node])
+    assert of(view, ModifyNode(node="n2", address="10.0.0.2:7555")).steps == tuple(
+        EnsureListening(node=N2, address=f"{host}:7555") for host in ("10.0.0.2", "10.1.0.2")
+    )
+    gone = of(view, ModifyNode(node="n2", storage_address=""))
+    assert (gone.steps, recorded(gone).doors) == ((), ("10.0.0.2:7444",))
+
+
+def test_a_node_that_was_given_another_address_by_hand_is_looked_for_there() -> None:
+    made = of(without_answer(a_cluster(nodes=2), N2), ModifyNode(node="n2", address="10.0.5.2"))
+    assert (made.steps, recorded(made).address) == ((), "10.0.5.2:7444")
+    assert any("10.0.5.2:7444" in warning for warning in made.warnings)
+
+
+def test_a_machine_that_listens_for_nobody_has_no_address_to_change() -> None:
+    alone = a_cluster(extra=[replace(a_node(), address="")])
+    with pytest.raises(Refused, match="listens for nobody"):
+        of(alone, ModifyNode(node="n1", address="10.0.5.2"))
+    assert of(alone, ModifyNode(node="n1", storage_address="10.1.0.1")).steps == (), "it is kept for later"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"address": "n2.example"}, {"address": "0.0.0.0"}, {"address": "10.0.0.2:0"}, {"storage_address": "10.1.0.2:7444"},
+              {"storage_address": "::"}, {"storage_address": "fe80::1%eth0"}, {"name": "N 2"}],
+)  # fmt: skip
+def test_what_can_be_no_address_or_name_is_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(BadInput):
+        ModifyNode(node="n2", **wrong).check()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "door"),
+    [
+        ("10.1.0.1", "10.1.0.2", "10.1.0.1:7444"),
+        ("fd01::1", "fd01::2", "[fd01::1]:7444"),
+        ("10.1.0.1", "", "10.0.0.1:7444"),
+        ("", "10.1.0.2", "10.0.0.1:7444"),
+        ("10.1.0.1", "fd01::2", "10.0.0.1:7444"),
+    ],
+)
+def test_copies_go_by_the_second_network_when_both_nodes_are_on_it(mine: str, theirs: str, door: str) -> None:
+    one, other = replace(a_node("n1"), storage_address=mine), replace(a_node("n2"), storage_address=theirs)
+    assert (one.door_for(other), one.host_for(other)) == (door, split(door)[0])
+    view = a_cluster(nodes=2, extra=[one, other])
+    steps = of(view, AddInstance(name="new", image="debian-12", node="n2", nics=())).steps
+    assert [step.address for step in steps if isinstance(step, EnsureImageBrought)] == [door]
 
 
 def test_equipping_gives_a_node_all_pools_networks_and_firewalls_and_makes_it_host() -> None:

@@ -23,7 +23,7 @@ from covey.model.requests.instance import (
 )
 from covey.model.requests.network import AddNetwork, RemoveNetwork
 from covey.model.requests.nic import AddNic, ModifyNic, RemoveNic
-from covey.model.requests.node import PingNode
+from covey.model.requests.node import ModifyNode, PingNode
 from covey.model.requests.pool import AddPool, RemovePool
 from covey.model.requests.repair import RepairFilters
 from covey.model.requests.snapshot import AddSnapshot, RemoveSnapshot, RevertSnapshot
@@ -60,6 +60,7 @@ ROWS: dict[str, Row] = {
     "disks-replaced@1": Row(RevertSnapshot(instance="web1", snapshot="first"), (WEB, SAVED, StopInstance(instance="web1"))),
     "flat@1": Row(FlattenDisk(instance="web1", disk=0), (WEB, SAVED)),
     "frozen@1": Row(SAVED, (WEB,)),
+    "listening@1": Row(ModifyNode(node="n1", address="10.0.0.9")),
     "merged@1": Row(RemoveSnapshot(instance="web1", snapshot="first"), (WEB, SAVED)),
     "overlay@1": Row(SAVED, (WEB,)),
     "disk-attached@1": Row(AddDisk(instance="web1", size=GIB), (WEB,)),

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+from covey.host.doors import FakeDoors
 from covey.host.export.fake import FakeExports
 from covey.host.filter.fake import FakeFilters
 from covey.host.guest.guests import FakeGuests
@@ -76,6 +77,7 @@ class Machine:
             filters=driven(FakeFilters(self.shelf)),
             uploads=driven(FakeUploads(self.shelf)),
             exports=FakeExports(self.shelf),
+            doors=driven(FakeDoors(self.shelf)),
         )
 
 

@@ -92,6 +92,32 @@ async def test_a_member_is_a_member_after_a_restart_and_hosts_what_came_meanwhil
     assert await first.findings() == []
 
 
+async def test_nodes_and_the_cluster_get_other_names_and_addresses(first: CoveyUp, second: CoveyUp) -> None:
+    """The first machine's own agent, and one over the network; each keeps them over a restart."""
+    addresses = {name: f"127.0.0.{number}:{free_port()}" for number, name in ((3, "n1"), (4, "n2"))}
+    for name, address in addresses.items():
+        await first.do(f"node modify {name} --address {address} --storage-address 127.0.0.{5 + int(name[1])}")
+    await eventually(lambda: is_ready(first, "n1"))
+    await eventually(lambda: is_ready(first, "n2"))
+    await first.do("node modify n2 --name db-host")
+    await first.do("cluster modify --name school")
+    await first.fail("node modify db-host --name n1", says=["name is taken"])
+    await first.fail("node modify db-host --address 192.0.2.9", says=["no address of this machine"])
+
+    async def knows() -> bool:
+        return "node db-host of cluster school" in await second.do("node leave --dry-run")
+
+    await eventually(knows)
+    await second.stop()
+    second.launch()
+    await eventually(lambda: is_ready(first, "db-host"))
+    await first.do("node ping db-host")
+    told = {one["name"]: (one["address"], one["storage_address"]) for one in await first.json("node list")}
+    assert told == {"n1": (addresses["n1"], "127.0.0.6"), "db-host": (addresses["n2"], "127.0.0.7")}
+    assert await first.findings() == []
+    await first.do("node modify db-host --name n2")
+
+
 async def test_a_cluster_goes_on_with_its_nodes_after_its_leader_was_killed(first: CoveyUp, second: CoveyUp) -> None:
     await first.kill_up()
     await first.start()

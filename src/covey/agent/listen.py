@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import ssl
@@ -18,7 +19,7 @@ from starlette.websockets import WebSocket
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from covey.agent.membership import Memberships
+from covey.agent.membership import Memberships, listening_socket
 from covey.base.config import parse_address
 from covey.base.errors import CoveyError
 from covey.base.identity import Identity, door_context, identity_of
@@ -61,12 +62,21 @@ class _Server(uvicorn.Server):
 class Doors:
     """The unix socket is open from the beginning; the network's door whenever the machine belongs to a cluster."""
 
-    def __init__(self, app: App, path: Path, memberships: Memberships, hang_up: Callable[[], None]) -> None:
-        """`hang_up` ends the stream to a leader: else a door that closes would have to cut it."""
+    def __init__(
+        self,
+        app: App,
+        path: Path,
+        memberships: Memberships,
+        hang_up: Callable[[], None],
+        note: Callable[[str, str], None] = lambda about, trouble: None,
+    ) -> None:
+        """`hang_up` ends the stream to a leader: else a door that closes would have to cut it. `note` has a person told of trouble with
+        something, "" when it is over."""
         self._app = app
         self._path = path
         self._memberships = memberships
         self._hang_up = hang_up
+        self._note = note
 
     def open(self) -> socket.socket:
         """The unix socket, which takes callers from here on."""
@@ -83,30 +93,73 @@ class Doors:
             await asyncio.gather(*servers, return_exceptions=True)
 
     async def _serve_network(self) -> None:
-        """Anew with each change of the membership: the address, the certificate and who may come are of that."""
-        while True:
-            self._memberships.changed.clear()
-            door = asyncio.create_task(self._be_open()) if self._memberships.present else None
-            try:
+        """A door for each address of the membership; all are opened anew when the certificate is another one."""
+        doors: dict[str, asyncio.Task[None]] = {}
+        shown = 0
+        try:
+            while True:
+                self._memberships.changed.clear()
+                present = self._memberships.present
+                wanted = present.listens_at if present else ()
+                kept = wanted if self._memberships.shown == shown else ()
+                await self._close([doors.pop(address) for address in list(doors) if address not in kept])
+                shown = self._memberships.shown
+                doors |= {address: asyncio.create_task(self._be_open(address)) for address in wanted if address not in doors}
                 await self._memberships.changed.wait()
-            finally:
-                if door:
-                    self._hang_up()
-                    door.cancel()
-                    await asyncio.gather(door, return_exceptions=True)
+        finally:
+            await self._close(list(doors.values()))
 
-    async def _be_open(self) -> None:
-        present = self._memberships.present
-        while present:
+    async def _close(self, doors: list[asyncio.Task[None]]) -> None:
+        if doors:
+            self._hang_up()
+            for door in doors:
+                door.cancel()
+            await asyncio.gather(*doors, return_exceptions=True)
+
+    async def _be_open(self, address: str) -> None:
+        """Listen there. When the machine has lost the address by which the cluster calls it, on all that it has instead: it can then be told
+        where it is now."""
+        while True:
             try:
                 context = door_context(self._memberships.files)
-                listener = _tcp_socket(present.address)
+                listener, is_lost = self._listener(address)
             except (OSError, ssl.SSLError, CoveyError) as error:
-                log.warning("cannot listen for the cluster; trying again", address=present.address, error=str(error))
+                log.warning("cannot listen for the cluster; trying again", address=address, error=str(error))
                 await asyncio.sleep(TRY_AGAIN_S)
                 continue
-            log.info("listens for the cluster", address=present.address)
-            await _serve(_Guarded(self._app, self._memberships), listener, context)
+            log.info("listens for the cluster", address=address, everywhere=is_lost)
+            serving = asyncio.create_task(_serve(_Guarded(self._app, self._memberships), listener, context))
+            try:
+                await (self._until_found(address) if is_lost else serving)
+            finally:
+                self._note("address", "")
+                serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
+
+    def _listener(self, address: str) -> tuple[socket.socket, bool]:
+        """The socket, and whether it is one for all of the machine's addresses. Raises OSError."""
+        present = self._memberships.present
+        try:
+            return listening_socket(address), False
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL or not present or present.address != address:
+                raise
+        return socket.create_server(("", parse_address(address)[1]), family=socket.AF_INET6, dualstack_ipv6=True), True
+
+    async def _until_found(self, address: str) -> None:
+        """Until the machine has the address again."""
+        present = self._memberships.present
+        name = present.name if present else ""
+        self._note(
+            "address",
+            f"{parse_address(address)[0]} is none of its addresses any more: covey node modify {name} --address NEW tells the cluster",
+        )
+        while True:
+            await asyncio.sleep(TRY_AGAIN_S)
+            with contextlib.suppress(OSError):
+                listening_socket(_any_port(address)).close()
+                self._hang_up()
+                return
 
 
 class _Guarded:
@@ -150,6 +203,10 @@ async def _serve(app: App, listener: socket.socket, context: ssl.SSLContext | No
         listener.close()
 
 
+def _any_port(address: str) -> str:
+    return f"{address.rpartition(':')[0]}:0"
+
+
 def _unix_socket(path: Path) -> socket.socket:
     """A listening unix socket for its owner only. One that a killed process left is replaced; the caller holds a lock that keeps a
     second process from here."""
@@ -160,18 +217,4 @@ def _unix_socket(path: Path) -> socket.socket:
         listener.bind(str(path))
     finally:
         os.umask(mask)
-    return listener
-
-
-def _tcp_socket(address: str) -> socket.socket:
-    """Raises OSError."""
-    host, port = parse_address(address)
-    family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(where)
-    except OSError:
-        listener.close()
-        raise
     return listener

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +13,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from covey.base.clock import Clock, SystemClock
-from covey.base.errors import Refused, check
+from covey.base.config import parse_address
+from covey.base.errors import Refused, check, require
 from covey.base.files import remove_durably, write_durably
 from covey.base.identity import CertificateFiles, Identity, files_in
 from covey.base.units import humane_duration
@@ -20,6 +23,7 @@ from covey.model.membership import Membership
 
 if TYPE_CHECKING:
     from covey.agent.tasks import EpochFile  # a controller, too, reads memberships: it does without what agents import
+    from covey.model.order import Charge
 
 log = structlog.get_logger()
 
@@ -96,10 +100,34 @@ class Memberships:
         keep_certificate(self._directory, certificate, authority, self._node)
         self._show()
 
-    def take_orders_of(self, nodes: tuple[str, ...], cluster_name: str) -> None:
-        """The nodes are these from now on, as the leader says."""
-        if self.present and nodes and (self.present.nodes != nodes or self.present.cluster_name != cluster_name):
-            self._keep(replace(self.present, nodes=nodes, cluster_name=cluster_name))
+    def follow(self, charge: Charge, by: str) -> None:
+        """Nodes, names and addresses are these from now on, as a leader says that came by the address `by` ("" by this machine's socket). An
+        address counts once somebody has come by it: until then the agent goes on listening where it was reached before."""
+        if self.present is None or not charge.nodes:
+            return
+        told = replace(self.present, nodes=charge.nodes, cluster_name=charge.cluster_name, name=charge.name or self.present.name)
+        if charge.address and (by in ("", charge.address) or charge.address == self.present.address):
+            told = replace(told, address=charge.address, storage_address=charge.storage_address)
+        told = replace(told, also=tuple(door for door in told.also if door not in replace(told, also=()).listens_at))
+        if told != self.present:
+            moves = told.listens_at != self.present.listens_at
+            self._keep(told)
+            if moves:
+                self.changed.set()
+
+    async def ensure_open(self, address: str) -> None:
+        """As host/doors.py says."""
+        present = require(self.present, Refused("this machine is no node of several: it listens for nobody", address))
+        if address not in present.listens_at:
+            _check_free(address)
+            self._keep(replace(present, also=(*present.also, address)))
+            self.changed.set()
+
+    async def ensure_closed(self, address: str) -> None:
+        """As host/doors.py says."""
+        if self.present and address in self.present.also:
+            self._keep(replace(self.present, also=tuple(door for door in self.present.also if door != address)))
+            self.changed.set()
 
     def leave(self) -> None:
         """Belong to none any more; the key stays."""
@@ -132,6 +160,11 @@ class Memberships:
         self._shown = self._stamp()
         self.changed.set()
 
+    @property
+    def shown(self) -> int:
+        """Which certificate the doors are to show: another number for another one."""
+        return self._shown
+
     def _stamp(self) -> int:
         """When the certificate was written; 0 without one."""
         return self.files.certificate.stat().st_mtime_ns if self.files.certificate.exists() else 0
@@ -140,6 +173,32 @@ class Memberships:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_durably(self._file, json.dumps(codec.encode(membership)).encode())
         self.present = membership
+
+
+def listening_socket(address: str) -> socket.socket:
+    """One that is bound to HOST:PORT and does not listen yet. Raises OSError."""
+    host, port = parse_address(address)
+    family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _check_free(address: str) -> None:
+    try:
+        listening_socket(address).close()
+    except OSError as error:
+        elsewhere = error.errno == errno.EADDRNOTAVAIL
+        raise Refused(
+            f"the agent cannot listen at {address}: {'it is no address of this machine' if elsewhere else error.strerror}",
+            "address",
+            "give the machine that address first; see there: ip address" if elsewhere else "see there: ss -tlnp",
+        ) from error
 
 
 def read_membership(directory: Path) -> Membership | None:

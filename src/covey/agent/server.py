@@ -35,6 +35,13 @@ from covey.model.pool import Place, Volume
 MOST_REASON = 120  # bytes: a closing frame takes 123 (RFC 6455, section 5.5)
 
 
+def _door_of(request: Request) -> str:
+    """The address by which somebody came over the network; "" for this machine's socket."""
+    host, port = request.scope.get("server") or ("", None)
+    host = host.removeprefix("::ffff:")  # as a door for both families has IPv4's
+    return "" if port is None else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def make_app(agent: Agent, memberships: Memberships) -> Starlette:
     async def hello(request: Request) -> Response:
         incarnation, epoch = json.loads(await request.body())
@@ -56,7 +63,7 @@ def make_app(agent: Agent, memberships: Memberships) -> Starlette:
 
     async def put_charge(request: Request) -> Response:
         charge = codec.decode(Charge, json.loads(await request.body()))
-        memberships.take_orders_of(charge.nodes, charge.cluster_name)
+        memberships.follow(charge, _door_of(request))
         await agent.look_after(charge)
         return _json({})
 

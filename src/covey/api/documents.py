@@ -162,6 +162,8 @@ class MembershipDocument(Document):
     nodes: list[str]
     doors: list[str]
     is_first: bool
+    storage_address: str
+    also: list[str]
 
 
 class JoinedDocument(JobDocument):
@@ -219,12 +221,14 @@ class RoomDocument(Document):
 
 
 class NodeDocument(Document):
-    """A machine, with what it last told of itself. `address` is where its agent listens for leaders; one that is `behind` was away while
+    """A machine, with what it last told of itself. `address` is where its agent listens for leaders, `storage_address` is its own on a second
+    network, for what is copied between nodes; one that is `behind` was away while
     the others got something, and hosts nothing new until it has that, too."""
 
     name: str
     id: str
     address: str
+    storage_address: str
     state: Literal["joining", "behind", "ready"]
     notes: str
     created_at: Time | None

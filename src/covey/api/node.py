@@ -75,7 +75,14 @@ OPERATIONS = (
     ),
     shown(NODE, "/v1/nodes/{name}", "show_node", "One node", NodeDocument, "node.read"),
     change(
-        "PATCH", "/v1/nodes/{name}", "modify_node", "Change notes", ModifyNode, HERE, target="node", example={"notes": "rack 2"}
+        "PATCH",
+        "/v1/nodes/{name}",
+        "modify_node",
+        "Change its name, where it is reached, or notes",
+        ModifyNode,
+        HERE,
+        target="node",
+        example={"storage_address": "10.1.0.2", "notes": "rack 2"},
     ),
     change("POST", "/v1/nodes/{name}/ping", "ping_node", "See that its agent carries out steps", PingNode, HERE),
     change("POST", "/v1/nodes/{name}/equip", "equip_node", "Give it what the cluster's nodes have", EquipNode, HERE),

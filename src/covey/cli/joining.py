@@ -49,7 +49,10 @@ def invite(session: Session, /, expires: float | None, manner: Manner) -> int:
     "join",
     cls=Verb,
     change=True,
-    examples=["covey node join 10.0.0.1:7443/5f3c.../9ab1...", "covey node join --name n2 --address 10.0.0.2 LINE"],
+    examples=[
+        "covey node join 10.0.0.1:7443/5f3c.../9ab1...",
+        "covey node join --name n2 --address 10.0.0.2 --storage-address 10.1.0.2 LINE",
+    ],
 )
 @click.argument("line")
 @click.option("--name", metavar="NAME", default="", help="The node's name. [the host's]")
@@ -59,10 +62,11 @@ def invite(session: Session, /, expires: float | None, manner: Manner) -> int:
     default="",
     help="Where this machine listens for the cluster. [the address by which it reaches that; port 7444]",
 )
+@click.option("--storage-address", metavar="ADDRESS", default="", help="Its address on a second network, for copies.")
 @click.option("-n", "--dry-run", is_flag=True, help="Look whether it could join, and change nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def join(session: Session, /, line: str, name: str, address: str, dry_run: bool, yes: bool) -> int:
+def join(session: Session, /, line: str, name: str, address: str, storage_address: str, dry_run: bool, yes: bool) -> int:
     """Make this very machine a node of a cluster. It must be empty, and its Covey must run."""
     from covey.main import joining  # main stands above this floor, but it is this machine that is worked on
 
@@ -76,7 +80,7 @@ def join(session: Session, /, line: str, name: str, address: str, dry_run: bool,
     check_can_ask(manner)
     if not ask(f"this machine becomes a node of the cluster at {invitation.door}: go on?", manner):
         return 1
-    membership = joining.join(settings, state, line, name, address)
+    membership = joining.join(settings, state, line, name, address, storage_address)
     say(f"this machine is {membership}, and listens for it at {membership.address}")
     say("  the cluster gives it its pools, networks and firewalls now; see, on any node: covey node list")
     return 0

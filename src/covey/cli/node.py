@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from covey.base.errors import BadInput, check
 from covey.base.units import humane_duration
 from covey.cli.change import carry_out
 from covey.cli.joining import equip, invite, join, leave, remove
@@ -13,7 +14,7 @@ from covey.cli.lists import names_of, show_json, show_list
 from covey.cli.prepare import prepare
 from covey.cli.session import Session
 from covey.cli.text import NONE, Column, paragraph, plain, plural, say, since, size, sized, spoken_size, timed, when
-from covey.cli.verbs import Look, Manner, Noun, changes, lists, named
+from covey.cli.verbs import Look, Manner, Name, Noun, changes, lists, named
 
 COLUMNS = (
     plain("name"),
@@ -34,6 +35,7 @@ COLUMNS = (
     plain("hypervisor"),
     plain("hostname"),
     plain("address"),
+    plain("storage_address"),
     plain("state"),
     timed("created", "created_at"),
     plain("notes"),
@@ -93,6 +95,7 @@ def info(session: Session, /, name: str, as_json: bool) -> None:
         ("Kernel", node["kernel"]),
         ("Boot", node["boot_id"]),
         ("Address", node["address"]),
+        ("For storage", node["storage_address"]),
         ("Joined", when(node["created_at"])),
         ("Notes", node["notes"]),
     ]
@@ -101,17 +104,37 @@ def info(session: Session, /, name: str, as_json: bool) -> None:
         say(f"  Problem: {problem}")
 
 
-@command.command("modify", change=True, examples=["covey node modify n1 --notes 'rack 4, top'"])
+@command.command(
+    "modify",
+    change=True,
+    examples=[
+        "covey node modify n1 --notes 'rack 4, top'",
+        "covey node modify n2 --name db-host",
+        "covey node modify n2 --address 10.0.5.2",
+        "covey node modify n2 --storage-address 10.1.0.2",
+    ],
+)
 @named("node")
-@click.option("--notes", required=True, metavar="TEXT", help="Its notes from now on.")
+@click.option("--name", "new_name", type=Name("node"), help="Its name from now on.")
+@click.option("--address", metavar="ADDRESS[:PORT]", help="Where the cluster reaches it from now on.")
+@click.option("--storage-address", metavar="ADDRESS", help="Its address on a second network, for copies; or none.")
+@click.option("--notes", metavar="TEXT", help="Its notes from now on.")
 @changes
 @click.pass_obj
-def modify(session: Session, /, name: str, notes: str, manner: Manner) -> int:
-    """Change its notes."""
+def modify(session: Session, /, name: str, new_name: str | None, manner: Manner, **wishes: str | None) -> int:
+    """Change its name, where it is reached, or its notes.
+
+    Its agent listens at a new address before it stops to listen at the old one. A machine whose address was changed by hand, and that no
+    longer answers, is looked for at the new one.
+    """
     from covey.client.client import Change
     from covey.client.connection import path_of
 
-    return carry_out(session, Change("PATCH", path_of("nodes", name), {"notes": notes}), manner)
+    body = {key: value for key, value in (("name", new_name), *wishes.items()) if value is not None}
+    check(body, BadInput("nothing is asked for", "node modify", "say what to change: covey node modify --help"))
+    if body.get("storage_address") == "none":
+        body["storage_address"] = ""
+    return carry_out(session, Change("PATCH", path_of("nodes", name), body), manner)
 
 
 @command.command("ping", change=True, examples=["covey node ping n1"])

@@ -16,7 +16,7 @@ from covey.base.errors import CoveyError, Unavailable, require
 from covey.base.text import plain
 from covey.controller.hearing import Hearing
 from covey.model.network import Network
-from covey.model.node import Telemetry
+from covey.model.node import Node, Telemetry
 from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Observation, Observed, Outcome, Progress, Room, Telling
 from covey.model.pool import Place, Pool, Volume
 from covey.model.step import Step
@@ -242,5 +242,8 @@ def unlinked(view: ClusterView, node: str) -> frozenset[str]:
 def charge_of(view: ClusterView, node: str) -> Charge:
     """What the node with this id looks after."""
     pools = {pool.id: pool.place for pool in view.all("pool", Pool) if pool.capability.holds_volumes}
-    name = view.cluster.name if view.is_initialised else ""
-    return Charge(pools, all_laid(view, node), tuple(sorted(view.collections["node"])), name)
+    cluster = view.cluster.name if view.is_initialised else ""
+    nodes = tuple(sorted(view.collections["node"]))
+    own: Node | None = view.find("node", node)
+    told = (own.name, own.address, own.storage_address) if own else ()
+    return Charge(pools, all_laid(view, node), nodes, cluster, *told)

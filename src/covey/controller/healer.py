@@ -26,6 +26,7 @@ from covey.model.steps.image import EnsureImageBuilt, EnsureImageFetched
 from covey.model.steps.instance import EnsureDefined, EnsureSeed
 from covey.model.steps.network import EnsureNetwork, EnsureRouted
 from covey.model.steps.nic import EnsureFiltered, EnsureNicSet
+from covey.model.steps.node import EnsureListening
 from covey.model.steps.pool import EnsurePool
 from covey.model.view import ClusterView
 from covey.planner.filters import filters_of
@@ -180,6 +181,9 @@ def is_in_use(view: ClusterView, step: Step) -> bool:
         return bool(record) if step.before is None else record is None or record.rules != step.before
     if isinstance(step, EnsureRouted):
         return any(address in view.addresses.get(id, ()) for address in step.addresses)
+    if isinstance(step, EnsureListening):
+        node = view.find("node", step.node)
+        return node is not None and step.address in node.doors
     if isinstance(step, EnsureSeed | EnsureDefined | EnsurePool | EnsureNetwork | EnsureImageFetched | EnsureImageBuilt):
         return view.find(collection, id) is not None
     return False

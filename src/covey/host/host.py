@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from covey.base.errors import Refused, require
+from covey.host.doors import Doors
 from covey.host.export.protocol import Exports
 from covey.host.filter.protocol import Filters
 from covey.host.guest.protocol import Guests
@@ -29,6 +30,7 @@ class Host:
     filters: Filters
     uploads: Uploads
     exports: Exports
+    doors: Doors
 
     def storage(self, place: Place) -> Storage:
         return require(

@@ -10,7 +10,7 @@ from covey.base.errors import CoveyError, StepFailed
 from covey.base.run import run
 from covey.client.connection import Connection
 from covey.client.door import LocalDoor
-from covey.lab.layout import NETWORK, Lab, LabNode
+from covey.lab.layout import NETWORK, REPLICATION, Lab, LabNode
 from covey.lab.node import COVEY, way_in
 from covey.main.layout import Layout
 from covey.model.membership import Membership
@@ -40,10 +40,13 @@ async def ensure_cluster(lab: Lab) -> bool:
     if (await _ask(first, "status", COMMAND_LIMIT_S))["cluster"]:
         return False
     options = ("--node-name", first.name, "--accelerator", lab.accelerator, "--quiet")
-    await run(
-        (*COVEY, "--state", str(first.state), "cluster", "init", lab.name, *options), timeout_s=COMMAND_LIMIT_S, object=first
-    )
+    await _do(first, "cluster", "init", lab.name, *options)
+    await _do(first, "node", "modify", first.name, "--storage-address", str(REPLICATION.address(first.number)), "--quiet")
     return True
+
+
+async def _do(node: LabNode, *words: str) -> None:
+    await run((*COVEY, "--state", str(node.state), *words), timeout_s=COMMAND_LIMIT_S, object=node)
 
 
 async def ensure_joined(lab: Lab, node: LabNode) -> bool:
@@ -52,8 +55,8 @@ async def ensure_joined(lab: Lab, node: LabNode) -> bool:
     if node.is_first or membership_of(node):
         return False
     line = await run((*COVEY, "--state", str(first.state), "node", "invite", "--quiet"), timeout_s=COMMAND_LIMIT_S, object=first)
-    address = str(NETWORK.address(node.number))
-    join = (*COVEY, "node", "join", "--yes", "--name", node.name, "--address", address, line.text.strip())
+    places = ("--address", str(NETWORK.address(node.number)), "--storage-address", str(REPLICATION.address(node.number)))
+    join = (*COVEY, "node", "join", "--yes", "--name", node.name, *places, line.text.strip())
     await run(way_in(node, join), timeout_s=COMMAND_LIMIT_S, object=node)
     deadline = asyncio.get_running_loop().time() + READY_LIMIT_S
     while (state := (await what_the_cluster_sees(lab)).get(node.name, "unknown")) != "ready":

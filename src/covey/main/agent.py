@@ -15,6 +15,7 @@ from covey.base.clock import SystemClock
 from covey.base.identity import files_in
 from covey.base.notify import tell_systemd
 from covey.base.run import run
+from covey.host.doors import Doors as HostDoors
 from covey.host.export.exports import HostExports
 from covey.host.export.fake import FakeExports
 from covey.host.filter.fake import FakeFilters
@@ -53,16 +54,16 @@ async def run_agent(choices: Choices) -> None:
 
     layout = choices.layout
     is_fake = choices.hosts == "fake"
-    host, version = await (_fake_host(layout) if is_fake else _real_host(choices))
+    epochs = EpochFile(layout.agent / "epoch.json")
+    memberships = Memberships(layout.identity, node_id(layout), epochs)
+    host, version = await (_fake_host(layout, memberships) if is_fake else _real_host(choices, memberships))
     keeps_libvirtd = not is_fake and not choices.is_service  # the service's is kept by systemd
     keeper = asyncio.create_task(keep_private_libvirtd(layout.state, choices.netns)) if keeps_libvirtd else None
     capabilities = await host.hypervisor.capabilities(Defaults().machine)
     about = Telemetry(0.0, hypervisor=version, pool_path=str(layout.pool), capabilities=capabilities)
-    epochs = EpochFile(layout.agent / "epoch.json")
-    memberships = Memberships(layout.identity, node_id(layout), epochs)
     agent = Agent(node_id(layout), host, secrets.token_hex(8), epochs, SystemClock(), about)
     agent.start()
-    doors = Doors(make_app(agent, memberships), layout.agent_socket, memberships, agent.hang_up)
+    doors = Doors(make_app(agent, memberships), layout.agent_socket, memberships, agent.hang_up, agent.note)
     serving = asyncio.create_task(doors.serve(doors.open()))
     tell_systemd("READY=1", f"STATUS=answers at {layout.agent_socket}")
     try:
@@ -76,7 +77,7 @@ async def run_agent(choices: Choices) -> None:
         await agent.close()
 
 
-async def _real_host(choices: Choices) -> tuple[Host, str]:
+async def _real_host(choices: Choices, doors: HostDoors) -> tuple[Host, str]:
     """The machine itself: its drivers, and the hypervisor's version."""
 
     layout, netns = choices.layout, choices.netns
@@ -97,11 +98,12 @@ async def _real_host(choices: Choices) -> tuple[Host, str]:
         HostFilters(layout.filters, node_id(layout), netns or None),
         HostUploads(),
         HostExports(layout.agent / "exports"),
+        doors,
     )
     return host, version
 
 
-async def _fake_host(layout: Layout) -> tuple[Host, str]:
+async def _fake_host(layout: Layout, doors: HostDoors) -> tuple[Host, str]:
     """A machine that only pretends; what it pretends to have survives this process."""
 
     shelf = FileShelf(layout.fake)
@@ -116,5 +118,6 @@ async def _fake_host(layout: Layout) -> tuple[Host, str]:
         FakeFilters(shelf),
         FakeUploads(shelf),
         FakeExports(shelf),
+        doors,
     )
     return host, "pretended"

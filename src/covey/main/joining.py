@@ -58,9 +58,9 @@ def look(settings: str, state: str | None, line: str, name: str, address: str) -
     return f"this machine would become node {name or _own_name()} of the cluster at {invitation.door}, and listen at {_with_port(address or here)}"
 
 
-def join(settings: str, state: str | None, line: str, name: str, address: str) -> Membership:
+def join(settings: str, state: str | None, line: str, name: str, address: str, storage_address: str = "") -> Membership:
     """Make this machine a node of the cluster that the invitation names. `name` and `address` may be "": the host's name, and the address
-    by which it reaches the cluster. Raises Refused for a machine that has a cluster already, Denied for a cluster that is not the one of the
+    by which it reaches the cluster; `storage_address` is its own on a second network, "" for none. Raises Refused for a machine that has a cluster already, Denied for a cluster that is not the one of the
     invitation, Unavailable, and what the cluster refuses."""
     invitation = parse_invitation(line)
     layout = _layout(settings, state)
@@ -72,6 +72,7 @@ def join(settings: str, state: str | None, line: str, name: str, address: str) -
             "name": name or _own_name(),
             "address": _with_port(address or here),
             "signing_request": asked["request"],
+            **({"storage_address": storage_address} if storage_address else {}),
         }
         joined = _ask_cluster(invitation, authority, wish)
         given = {key: joined[key] for key in ("membership", "certificate", "authority")}

@@ -11,7 +11,7 @@ from covey.model.pool import Space
 @dataclass(frozen=True, slots=True)
 class Node:
     """A machine of the cluster. A record. `address` (HOST:PORT) is where its agent listens for leaders; "" while only the leader's own
-    machine is there. `state` is ready when it has all that the cluster's nodes have: one that joins, or was away and
+    machine is there. `storage_address` (an IP address) is its own on a second network, which carries what is copied between nodes. `state` is ready when it has all that the cluster's nodes have: one that joins, or was away and
     is behind, hosts nothing new."""
 
     id: str
@@ -20,9 +20,43 @@ class Node:
     notes: str = ""
     address: str = ""
     state: str = "ready"  # joining | behind | ready
+    storage_address: str = ""  # "" for none
 
     def __str__(self) -> str:
         return f"node {self.name}"
+
+    @property
+    def storage_door(self) -> str:
+        """Where its agent listens on the second network: at the port of its address. "" for nowhere."""
+        return with_host(self.address, self.storage_address) if self.address and self.storage_address else ""
+
+    @property
+    def doors(self) -> tuple[str, ...]:
+        """Where its agent listens."""
+        return tuple(door for door in (self.address, self.storage_door) if door)
+
+    def door_for(self, other: Node) -> str:
+        """Where another node fetches volumes and images from this one's agent: over the second network when both are on it."""
+        return self.storage_door if self.storage_door and _are_of_one_family(self, other) else self.address
+
+    def host_for(self, other: Node) -> str:
+        """The IP address by which another node reaches this one with volumes and memory: on the second network when both are on it."""
+        return split(self.door_for(other))[0]
+
+
+def _are_of_one_family(one: Node, other: Node) -> bool:
+    return bool(other.storage_address) and (":" in one.storage_address) == (":" in other.storage_address)
+
+
+def split(address: str) -> tuple[str, str]:
+    """Host and port of HOST:PORT, without the brackets of IPv6."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), port
+
+
+def with_host(address: str, host: str) -> str:
+    """HOST:PORT with another host."""
+    return f"[{host}]:{split(address)[1]}" if ":" in host else f"{host}:{split(address)[1]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,9 @@ class Charge:
     networks: tuple[Network, ...]
     nodes: tuple[str, ...] = ()  # ids of the cluster's nodes, whose controllers may give orders
     cluster_name: str = ""
+    name: str = ""  # the node's own, and where it is to listen
+    address: str = ""
+    storage_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,12 @@ def bringing(view: ClusterView, node: str, images: Iterable[Image | None]) -> tu
         facts = ImageFacts(image.format, image.size, image.file_size, image.sha256)
         steps.append(
             EnsureImageBrought(
-                node=node, image=image.id, facts=facts, origin=home.id, origin_name=home.name, address=home.address
+                node=node,
+                image=image.id,
+                facts=facts,
+                origin=home.id,
+                origin_name=home.name,
+                address=home.door_for(view.node_by_id(node)),
             )
         )
     return tuple(steps)

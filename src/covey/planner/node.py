@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Iterator
 from dataclasses import replace
 
 from covey.base.errors import Refused, Unavailable, check
 from covey.model.firewall import Firewall
 from covey.model.image import Image
 from covey.model.network import Network
-from covey.model.node import Node
+from covey.model.node import Node, split, with_host
 from covey.model.plan import Plan, Uses, change, delete, nothing, put
 from covey.model.pool import Pool
-from covey.model.requests.node import EquipNode, InviteNode, JoinNode, ModifyNode, PingNode, ReaddressNode, RemoveNode
+from covey.model.requests.node import (
+    EquipNode,
+    InviteNode,
+    JoinNode,
+    ModifyNode,
+    PingNode,
+    ReaddressNode,
+    RemoveNode,
+    has_port,
+)
 from covey.model.step import Step
 from covey.model.steps.firewall import EnsureFirewall
 from covey.model.steps.network import EnsureNetwork
-from covey.model.steps.node import EnsureAccelerator, EnsureAnswer
+from covey.model.steps.node import EnsureAccelerator, EnsureAnswer, EnsureListening
 from covey.model.steps.pool import EnsurePool
 from covey.model.token import INVITED, Token
 from covey.model.view import ClusterView
@@ -37,10 +48,65 @@ def ping(view: ClusterView, request: PingNode) -> Plan:
 
 @plans(ModifyNode)
 def modify(view: ClusterView, request: ModifyNode) -> Plan:
+    """Raises Refused for a name or an address that is another node's, and for an address of one that listens nowhere yet."""
     node = view.node(request.node)
-    if request.notes is None or request.notes == node.notes:
+    after = replace(
+        node,
+        name=node.name if request.name is None else request.name,
+        address=node.address if request.address is None else _address(node, request.address),
+        storage_address=node.storage_address if request.storage_address is None else spelled(request.storage_address),
+        notes=node.notes if request.notes is None else request.notes,
+    )
+    fields = [name for name in ("name", "address", "storage_address", "notes") if getattr(after, name) != getattr(node, name)]
+    if not fields:
         return nothing(f"{node} is so already")
-    return Plan(f"change {node}", uses=Uses(exclusive=(f"node/{node.id}",)), success=(put(replace(node, notes=request.notes)),))
+    _check_nobody_elses(view, after)
+    opened = [door for door in after.doors if door not in node.doors]
+    answers = node.id in view.telemetry
+    return Plan(
+        f"change {named([field.replace('_', ' ') for field in fields])} of {node}",
+        tuple(EnsureListening(node=node.id, address=door) for door in opened) if answers else (),
+        Uses((f"node/{node.id}", *(() if fields == ["notes"] else (NODES,)))),
+        reasons=tuple(_moving(node, after)) if answers else (),
+        warnings=()
+        if answers or not opened
+        else (f"{node} does not answer: its agent is looked for at {after.address} from now on",),
+        success=(change(after, *fields),),
+    )
+
+
+def _moving(node: Node, after: Node) -> Iterator[str]:
+    if after.address != node.address:
+        yield f"it listens at {node.address}, too, until the leader has come to it by {after.address}"
+        yield f"should it not answer there: covey node modify {after.name} --address {node.address}"
+    if after.storage_address != node.storage_address:
+        yield f"what is copied from it goes by {after.storage_address or after.address}, to nodes on that network"
+
+
+def _address(node: Node, wish: str) -> str:
+    """HOST:PORT in its one spelling; without a port, the one that it has. Raises Refused."""
+    check(
+        node.address,
+        Refused(
+            "it listens for nobody yet", node, "it does as soon as another machine joins: where `listen` says, at the next port"
+        ),
+    )
+    host, port = split(wish) if has_port(wish) else (wish.strip("[]"), split(node.address)[1])
+    return with_host(f":{port}", spelled(host))
+
+
+def spelled(host: str) -> str:
+    """An IP address in its one spelling; "" is none."""
+    return str(ipaddress.ip_address(host)) if host else ""
+
+
+def _check_nobody_elses(view: ClusterView, node: Node) -> None:
+    """Raises Refused when another node has its name, or listens where it would."""
+    for other in view.all("node", Node):
+        if other.id != node.id:
+            check(other.name != node.name, Refused("the name is taken", node, "see: covey node list"))
+            shared = sorted({*node.doors} & {*other.doors})
+            check(not shared, Refused(f"{named(shared)} is where {other} listens", node, "see: covey node list"))
 
 
 @plans(InviteNode)
@@ -69,9 +135,15 @@ def join(view: ClusterView, request: JoinNode) -> Plan:
         not view.named("node", request.name),
         Refused("the name is taken", label, "join under another: covey node join --name NAME"),
     )
-    for other in view.all("node", Node):
-        check(other.address != request.address, Refused(f"{request.address} is where {other} listens", label))
-    node = Node(request.id, request.name, request.now, address=request.address, state="joining")
+    node = Node(
+        request.id,
+        request.name,
+        request.now,
+        address=request.address,
+        state="joining",
+        storage_address=spelled(request.storage_address),
+    )
+    _check_nobody_elses(view, node)
     used = (view.token(request.invitation),) if request.invitation else ()
     return Plan(
         f"take {request.name} at {request.address} in as a node",

@@ -81,6 +81,7 @@ def node(view: ClusterView, record: Node) -> Document:
         "name": record.name,
         "id": record.id,
         "address": record.address,
+        "storage_address": record.storage_address,
         "state": record.state,
         "notes": record.notes,
         "created_at": at(record.created_at),

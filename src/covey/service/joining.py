@@ -59,4 +59,12 @@ def needed(authority: Authority | None, view: ClusterView) -> Authority:
 def membership_of(view: ClusterView, request: JoinNode, authority: Authority) -> Membership:
     """What the machine that joins by this request is to know of the cluster."""
     nodes = {*view.collections["node"], request.id}
-    return Membership(view.cluster.uuid, view.cluster.name, request.name, request.address, tuple(sorted(nodes)), authority.doors)
+    return Membership(
+        view.cluster.uuid,
+        view.cluster.name,
+        request.name,
+        request.address,
+        tuple(sorted(nodes)),
+        authority.doors,
+        storage_address=request.storage_address,
+    )

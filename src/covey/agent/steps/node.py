@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from covey.agent.work import Result, Work, carries_out, takes_back
-from covey.model.steps.node import EnsureAccelerator, EnsureAnswer
+from covey.model.steps.node import EnsureAccelerator, EnsureAnswer, EnsureListening
 
 
 @carries_out(EnsureAnswer)
@@ -14,6 +14,16 @@ async def ensure_answer(work: Work, step: EnsureAnswer) -> Result:
 @takes_back(EnsureAnswer)
 async def undo_answer(work: Work, step: EnsureAnswer) -> None:
     return None
+
+
+@carries_out(EnsureListening)
+async def ensure_listening(work: Work, step: EnsureListening) -> None:
+    await work.host.doors.ensure_open(step.address)
+
+
+@takes_back(EnsureListening)
+async def undo_listening(work: Work, step: EnsureListening) -> None:
+    await work.host.doors.ensure_closed(step.address)
 
 
 @carries_out(EnsureAccelerator)

@@ -27,11 +27,21 @@ class PingNode(Request, kind="node.ping"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModifyNode(Request, kind="node.modify"):
+    """Change what is recorded of a node; None leaves a field as it is. `address` is HOST or HOST:PORT; `storage_address` is "" for none."""
+
     node: str
+    name: str | None = None
+    address: str | None = None
+    storage_address: str | None = None
     notes: str | None = None
 
     def check(self) -> None:
         check_name(self.node, "node")
+        if self.name is not None:
+            check_name(self.name, "name")
+        if self.address is not None:
+            _check_reachable(self.address if has_port(self.address) else f"{self.address}:1")
+        _check_storage(self.storage_address or "")
         if self.notes is not None:
             check_text(self.notes, "notes")
 
@@ -73,11 +83,13 @@ class JoinNode(Request, kind="node.join"):
     address: str
     signing_request: str
     invitation: str = ""
+    storage_address: str = ""
 
     def check(self) -> None:
         check_uuid(self.id, "id")
         check_name(self.name, "name")
         _check_reachable(self.address)
+        _check_storage(self.storage_address)
         if self.invitation:
             check_name(self.invitation, "invitation")
 
@@ -131,12 +143,26 @@ class ReaddressNode(Request, kind="node.readdress"):
         return f"node {self.node} listens at {self.address}"
 
 
-def _check_reachable(address: str) -> None:
+def has_port(address: str) -> bool:
+    """Whether it is HOST:PORT: an IPv6 address alone has colons of its own."""
+    return "]:" in address if "[" in address else address.count(":") == 1
+
+
+def _check_storage(address: str) -> None:
+    if address:
+        check(
+            "%" not in address and not has_port(address),
+            BadInput("an IP address, without port or zone", "storage_address", "such as 10.1.0.2"),
+        )
+        _check_reachable(f"{address}:1", "storage_address")
+
+
+def _check_reachable(address: str, field: str = "address") -> None:
     """Raises BadInput for what other machines cannot connect to."""
     host, port = parse_address(address)
-    check(port, BadInput("the port must be one that others can reach", "address", "such as 10.0.0.2:7444"))
+    check(port, BadInput("the port must be one that others can reach", field, "such as 10.0.0.2:7444"))
     try:
         where = ipaddress.ip_address(host)
     except ValueError:
-        raise BadInput(f"{host[:80]!r} is no IP address", "address", "such as 10.0.0.2:7444") from None
-    check(not where.is_unspecified, BadInput("others cannot reach that", "address", "name one of the machine's addresses"))
+        raise BadInput(f"{host[:80]!r} is no IP address", field, "such as 10.0.0.2:7444") from None
+    check(not where.is_unspecified, BadInput("others cannot reach that", field, "name one of the machine's addresses"))
