@@ -206,6 +206,7 @@ def a_node(name: str = "n1", **other: Any) -> dict[str, Any]:
         "answers": True,
         "as_of": "2026-11-20T05:29:59.000Z",
         "address": "",
+        "storage_address": "",
         "state": "ready",
         "hostname": name,
         "boot_id": "b007",

@@ -1,8 +1,10 @@
-"""Machines of one cluster are not alike: bridges have other names, or are missing."""
+"""Machines of one cluster are not alike: bridges have other names, or are missing; and addresses change."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ async def test_one_network_on_nodes_that_differ() -> None:
         await lab.do("up --nodes 2 --accelerator tcg", within=UP_LIMIT_S)
         await a_bridge_is_missed_where_it_is_not(lab)
         await it_is_linked_by_another_name(lab)
+        await an_address_that_was_changed_by_hand_is_told_to_the_cluster(lab)
 
 
 async def a_bridge_is_missed_where_it_is_not(lab: ALab) -> None:
@@ -45,6 +48,41 @@ async def it_is_linked_by_another_name(lab: ALab) -> None:
     assert await findings(lab) == []
     await lab.on("n1", "covey instance add web2 --image tick --memory 16M --node n2 --quiet")
     assert "cvt" in await lab.on("n2", "ip -brief link show master vmbr7"), "the guest's interface is on it"
+
+
+async def an_address_that_was_changed_by_hand_is_told_to_the_cluster(lab: ALab) -> None:
+    """The machine is silent where it was, and listens wherever it is; its storage address stays."""
+    before = await node(lab, "n2")
+    assert before["storage_address"] == "198.19.0.2"
+    agent = next(process["pid"] for process in (await lab.look())["n2"]["processes"] if process["name"] == "agent")
+    os.kill(agent, signal.SIGKILL)  # its line breaks now, or else after half a minute's silence
+    await lab.on("n2", "ip address flush dev br0 scope global")
+    await lab.on("n2", "ip address add 198.18.0.77/24 dev br0")
+    await eventually(lambda: is_silent(lab, "n2"), within=120.0)
+    said = await lab.on("n1", "covey node modify n2 --address 198.18.0.77")
+    assert "looked for at 198.18.0.77:7444" in said
+    await eventually(lambda: answers(lab, "n2"), within=60.0)
+    await lab.on("n1", "covey node ping n2")
+    await eventually(lambda: listens_at(lab, "198.18.0.77:7444", "198.19.0.2:7444"), within=60.0)
+    await lab.on("n1", "covey instance stop web2 --now --quiet")
+
+
+async def node(lab: ALab, name: str) -> dict[str, Any]:
+    return dict(json.loads(await lab.on("n1", f"covey node info {name} --json")))
+
+
+async def is_silent(lab: ALab, name: str) -> bool:
+    return not await answers(lab, name)
+
+
+async def answers(lab: ALab, name: str) -> bool:
+    return bool((await node(lab, name))["answers"])
+
+
+async def listens_at(lab: ALab, *addresses: str) -> bool:
+    """Whether the second node's agent listens there and nowhere else."""
+    found = await lab.on("n2", "ss -tlnH sport = :7444")
+    return sorted(line.split()[3] for line in found.splitlines()) == sorted(addresses)
 
 
 async def sees_bridge(lab: ALab, bridge: str) -> bool:

@@ -28,6 +28,8 @@ Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 PEER = "covey.peer"  # in scope["state"]: the Identity of whoever came over the network, as TLS has verified it
 TRY_AGAIN_S = 2.0
+LOOK_EVERY_S = 5.0  # whether the machine still has its address
+EVERYWHERE = "[::]"
 log = structlog.get_logger()
 
 
@@ -93,21 +95,34 @@ class Doors:
             await asyncio.gather(*servers, return_exceptions=True)
 
     async def _serve_network(self) -> None:
-        """A door for each address of the membership; all are opened anew when the certificate is another one."""
+        """A door at each address that is wanted; all are opened anew when the certificate is another one."""
         doors: dict[str, asyncio.Task[None]] = {}
         shown = 0
         try:
             while True:
                 self._memberships.changed.clear()
-                present = self._memberships.present
-                wanted = present.listens_at if present else ()
+                wanted = self._wanted()
                 kept = wanted if self._memberships.shown == shown else ()
                 await self._close([doors.pop(address) for address in list(doors) if address not in kept])
                 shown = self._memberships.shown
                 doors |= {address: asyncio.create_task(self._be_open(address)) for address in wanted if address not in doors}
-                await self._memberships.changed.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_EVERY_S):
+                        await self._memberships.changed.wait()
         finally:
             await self._close(list(doors.values()))
+
+    def _wanted(self) -> tuple[str, ...]:
+        """Where to listen. A machine that has lost the address by which the cluster calls it listens on all that it has instead: so it can be
+        told its new one."""
+        present = self._memberships.present
+        if present is None or _is_here(present.address):
+            self._note("address", "")
+            return present.listens_at if present else ()
+        host, port = parse_address(present.address)
+        lost = f"{host} is none of its addresses any more: covey node modify {present.name} --address NEW tells the cluster"
+        self._note("address", lost)
+        return (f"{EVERYWHERE}:{port}",)
 
     async def _close(self, doors: list[asyncio.Task[None]]) -> None:
         if doors:
@@ -117,49 +132,16 @@ class Doors:
             await asyncio.gather(*doors, return_exceptions=True)
 
     async def _be_open(self, address: str) -> None:
-        """Listen there. When the machine has lost the address by which the cluster calls it, on all that it has instead: it can then be told
-        where it is now."""
         while True:
             try:
                 context = door_context(self._memberships.files)
-                listener, is_lost = self._listener(address)
+                listener = _everywhere(address) if address.startswith(EVERYWHERE) else listening_socket(address)
             except (OSError, ssl.SSLError, CoveyError) as error:
                 log.warning("cannot listen for the cluster; trying again", address=address, error=str(error))
                 await asyncio.sleep(TRY_AGAIN_S)
                 continue
-            log.info("listens for the cluster", address=address, everywhere=is_lost)
-            serving = asyncio.create_task(_serve(_Guarded(self._app, self._memberships), listener, context))
-            try:
-                await (self._until_found(address) if is_lost else serving)
-            finally:
-                self._note("address", "")
-                serving.cancel()
-                await asyncio.gather(serving, return_exceptions=True)
-
-    def _listener(self, address: str) -> tuple[socket.socket, bool]:
-        """The socket, and whether it is one for all of the machine's addresses. Raises OSError."""
-        present = self._memberships.present
-        try:
-            return listening_socket(address), False
-        except OSError as error:
-            if error.errno != errno.EADDRNOTAVAIL or not present or present.address != address:
-                raise
-        return socket.create_server(("", parse_address(address)[1]), family=socket.AF_INET6, dualstack_ipv6=True), True
-
-    async def _until_found(self, address: str) -> None:
-        """Until the machine has the address again."""
-        present = self._memberships.present
-        name = present.name if present else ""
-        self._note(
-            "address",
-            f"{parse_address(address)[0]} is none of its addresses any more: covey node modify {name} --address NEW tells the cluster",
-        )
-        while True:
-            await asyncio.sleep(TRY_AGAIN_S)
-            with contextlib.suppress(OSError):
-                listening_socket(_any_port(address)).close()
-                self._hang_up()
-                return
+            log.info("listens for the cluster", address=address)
+            await _serve(_Guarded(self._app, self._memberships), listener, context)
 
 
 class _Guarded:
@@ -203,8 +185,21 @@ async def _serve(app: App, listener: socket.socket, context: ssl.SSLContext | No
         listener.close()
 
 
-def _any_port(address: str) -> str:
-    return f"{address.rpartition(':')[0]}:0"
+def _is_here(address: str) -> bool:
+    """Whether the machine has the address of HOST:PORT."""
+    try:
+        listening_socket(f"{address.rpartition(':')[0]}:0").close()
+    except OSError as error:
+        return error.errno != errno.EADDRNOTAVAIL
+    return True
+
+
+def _everywhere(address: str) -> socket.socket:
+    """A socket at the port of HOST:PORT, on all addresses of the machine. Raises OSError."""
+    both = socket.has_dualstack_ipv6()
+    return socket.create_server(
+        ("", parse_address(address)[1]), family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both
+    )
 
 
 def _unix_socket(path: Path) -> socket.socket:
