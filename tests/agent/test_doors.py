@@ -25,12 +25,15 @@ from covey.base.clock import SystemClock
 from covey.base.errors import BadInput, NotFound, Refused, Unavailable
 from covey.base.identity import agent_name, caller_context, files_in
 from covey.base.tls import ensure_server_certificate
+from covey.host.export.fetch import HostFetches
+from covey.host.host import Host
 from covey.host.image.images import HostImages
 from covey.model import codec
 from covey.model.image import ImageFacts
 from covey.model.membership import Membership
 from covey.model.node import Telemetry
 from covey.model.order import Charge
+from covey.model.pool import Place, Volume
 from tests.kit.builders import an_id
 from tests.kit.eventually import eventually
 from tests.kit.ports import free_port
@@ -80,6 +83,7 @@ class Bench:
     memberships: Memberships
     port: int
     troubles: dict[str, str]
+    host: Host
 
     def way(self, context: ssl.SSLContext, node: str = N2) -> NetworkWay:
         return NetworkWay(f"127.0.0.1:{self.port}", node, context)
@@ -108,7 +112,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     port = free_port()
     membership = Membership("c1", "demo", "n2", f"127.0.0.1:{port}", (N1, N2))
     memberships.join(membership, issue(site.root, memberships.ask(), N2), (site.root / "ca.pem").read_text(), is_new=True)
-    bench = Bench(site, memberships, port, troubles)
+    bench = Bench(site, memberships, port, troubles, host)
 
     async def is_open() -> bool:
         try:
@@ -391,7 +395,8 @@ def shown_certificate(port: int, context: ssl.SSLContext) -> bytes | None:
     """What the door shows to whoever comes now; None while it is opening."""
     try:
         plain = socket.create_connection(("127.0.0.1", port), 5)
-        with plain, context.wrap_socket(plain, server_hostname=agent_name(N2)) as line:
+        with plain, context.wrap_socket(plain, do_handshake_on_connect=False, server_hostname=agent_name(N2)) as line:
+            line.do_handshake()  # within: one that fails closes the line, too
             return line.getpeercert(binary_form=True)
     except OSError:
         return None
@@ -414,3 +419,34 @@ async def test_a_leader_renews_what_is_due_over_the_network(bench: Bench, tmp_pa
     await eventually(is_renewed)
     assert (tmp_path / "identity" / "node.pem").read_text() != before
     assert bench.memberships.due() == ""
+
+
+async def test_a_volume_is_handed_to_the_node_that_it_was_offered_to_and_to_no_other(bench: Bench, tmp_path: Path) -> None:
+    place = Place("file", "/srv/default")
+    volume = Volume(an_id("volume/offered"), place, "qcow2", 2**20)
+    storage = bench.host.storage(place)
+    await storage.ensure_pool(place, "1")
+    await storage.ensure_volume(volume, "1", None)
+
+    async def fetched(node: str) -> int:
+        files = ensure_identity(tmp_path / node, bench.site.root, node, SystemClock())
+        async with HostFetches(files).opened(volume, False, 0, N2, f"127.0.0.1:{bench.port}") as parts:
+            return parts.map.size
+
+    with pytest.raises(Refused, match="not offered"):
+        await fetched(N1)
+    await storage.ensure_offered(volume, N1, "7")
+    assert await fetched(N1) == 2**20
+    with pytest.raises(Refused, match="none of this cluster"):
+        await fetched(N3)
+    await storage.ensure_offered(volume, N3, "8")
+    with pytest.raises(Refused, match="not offered"):
+        await fetched(N1)
+
+
+async def test_who_gives_up_a_volume_must_be_the_node_that_was_named(bench: Bench, tmp_path: Path) -> None:
+    volume = Volume(an_id("volume/offered"), Place("file", "/srv/default"), "qcow2", 2**20)
+    files = ensure_identity(tmp_path / "n1", bench.site.root, N1, SystemClock())
+    with pytest.raises(Unavailable):
+        async with HostFetches(files).opened(volume, False, 0, N3, f"127.0.0.1:{bench.port}"):
+            pass

@@ -14,7 +14,7 @@ from tests.cli.conftest import Covey
 
 SHORT = {"-f", "-n", "-y", "-q"}
 VERBS = {"list", "info", "add", "modify", "remove"} | {
-    "prepare", "invite", "join", "leave", "equip",
+    "prepare", "invite", "join", "leave", "equip", "clear", "move",
     "init", "verify", "ping", "build", "start", "stop", "reboot", "reinstall", "rename", "reset", "console", "grow", "watch", "cancel",
     "check-config",
     "restore", "export", "bundle", "revert", "clone",

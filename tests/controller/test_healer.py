@@ -78,7 +78,7 @@ def test_debris_that_a_record_names_by_now_stays() -> None:
     volume = WEB.disks[0].volume
     assert is_in_use(view, EnsureVolume(node="n1", volume=volume, image=""))
     assert is_in_use(view, EnsureNetwork(node="n1", network=network))
-    assert is_in_use(view, EnsureDefined(node="n1", domain=domain_of(view, WEB)))
+    assert is_in_use(view, EnsureDefined(node=WEB.node, domain=domain_of(view, WEB)))
 
 
 def test_debris_that_no_record_names_is_taken_back() -> None:

@@ -15,7 +15,7 @@ from covey.model.record import Record, from_bytes, key_of, to_bytes
 from covey.store.feed import Feed
 from covey.store.memory import MemoryData, MemoryStore
 from covey.store.protocol import Put
-from tests.kit.builders import NOW, a_cluster, a_cluster_record, an_instance, an_observed
+from tests.kit.builders import NOW, a_cluster, a_cluster_record, an_id, an_instance, an_observed
 from tests.kit.virtual import eventually, in_virtual_time, virtual_clock
 
 WEB = an_instance("web1")
@@ -27,7 +27,7 @@ CRASHED = Observation(WEB.id, "crashed", "crashed", WEB.generation, 0)
 
 def written(*, instance: Instance = WEB, before: Observed | None = None, seen: Observation) -> dict[str, object]:
     view = a_cluster(instances=[instance], extra=[before] if before else [])
-    return {op.key: from_bytes(op.key, op.value) for op in changes_of(view, seen, NOW) if isinstance(op, Put)}
+    return {op.key: from_bytes(op.key, op.value) for op in changes_of(view, WEB.node, seen, NOW) if isinstance(op, Put)}
 
 
 def test_what_changes_nothing_is_not_written() -> None:
@@ -60,7 +60,7 @@ def test_a_crashed_guest_shall_go_on_running() -> None:
 
 def test_what_has_no_record_is_not_written_down() -> None:
     view = a_cluster()
-    assert changes_of(view, RUNNING, NOW) == []
+    assert changes_of(view, WEB.node, RUNNING, NOW) == []
 
 
 def test_crashes_are_answered_later_and_later_and_in_the_end_given_up() -> None:
@@ -112,3 +112,10 @@ async def test_large_records_that_change_at_once_are_written_one_part_after_the_
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     await feed.close()
+
+
+def test_what_another_node_says_of_an_instance_changes_nothing() -> None:
+    """A move leaves a domain behind, and brings one before it counts."""
+    view = a_cluster(nodes=2, instances=[WEB], extra=[an_observed(WEB, "stopped")])
+    assert changes_of(view, an_id("node/n2"), RUNNING, NOW) == []
+    assert changes_of(view, WEB.node, RUNNING, NOW) != []

@@ -22,6 +22,7 @@ from covey.model.requests.cluster import InitCluster
 from covey.model.requests.disk import FlattenDisk
 from covey.model.requests.image import AddImage, BuildImage
 from covey.model.requests.instance import AddInstance, RestoreInstance
+from covey.model.requests.move import MoveInstance
 from covey.model.requests.network import RemoveNetwork
 from covey.model.requests.pool import AddPool
 from covey.model.requests.snapshot import RemoveSnapshot, RevertSnapshot
@@ -121,7 +122,7 @@ def view_for(row: Row) -> ClusterView:
     web1 = replace(an_instance("web1"), disks=disks, nics=() if isinstance(request, RemoveNetwork) else (a_nic(),))
     pub1 = an_instance("pub1", disks=(), nics=(a_nic(number=30, network=a_public_network()),))
     frozen: list[Record] = []
-    if isinstance(request, CloneInstance):
+    if isinstance(request, CloneInstance | MoveInstance):
         web1 = replace(web1, desired="stopped")
     if isinstance(request, RevertSnapshot | RemoveSnapshot | FlattenDisk):
         web1, frozen = a_snapshot_of(replace(web1, desired="stopped" if isinstance(request, RevertSnapshot) else "running"))
@@ -134,7 +135,9 @@ def view_for(row: Row) -> ClusterView:
         pools=(a_pool(),) if isinstance(request, AddPool) else (a_pool(), a_pool("fast", path="/srv/fast")),
         networks=networks,
         images=(an_image(),) if makes_image else (an_image(), an_image("extra")),
-        instances=(an_instance("first", disks=(), nics=()),) if row.nodes > 1 else _instances(request, web1, pub1),
+        instances=(an_instance("first", disks=(), nics=()),)
+        if row.nodes > 1 and isinstance(request, AddInstance)
+        else _instances(request, web1, pub1),
         extra=(a_firewall(), *others),
     )
 

@@ -34,6 +34,7 @@ from covey.model.requests.instance import (
     StartInstance,
     StopInstance,
 )
+from covey.model.requests.move import ClearNode, MoveInstance
 from covey.model.requests.network import AddNetwork, LinkWish, ModifyNetwork, RemoveNetwork
 from covey.model.requests.nic import AddNic, ModifyNic, RemoveNic
 from covey.model.requests.node import EquipNode, InviteNode, JoinNode, ModifyNode, PingNode, ReaddressNode, RemoveNode
@@ -218,6 +219,7 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
     ),
     "forward.remove": st.builds(RemoveForward, forward=st.sampled_from(["tcp-80", "tcp-443"])),
     "network.remove": st.builds(RemoveNetwork, network=NETWORKS.filter(bool)),
+    "instance.move": st.builds(MoveInstance, instance=INSTANCES, to=st.sampled_from(["", "n1", "n2", "n9"])),
     "nic.add": st.builds(
         AddNic,
         instance=INSTANCES,
@@ -245,6 +247,7 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
         rules=st.none() | RULES,
     ),
     "nic.remove": st.builds(RemoveNic, instance=INSTANCES, nic=st.integers(0, 2)),
+    "node.clear": st.builds(ClearNode, node=st.sampled_from(["n1", "n2", "n9"])),
     "node.equip": st.builds(EquipNode, node=st.sampled_from(["n1", "n9"])),
     "node.invite": st.builds(InviteNode, expires_s=st.sampled_from([1.0, 3600.0]), digest=st.just("0" * 64)),
     "node.join": st.builds(

@@ -21,6 +21,7 @@ from covey.model.requests.instance import (
     RestoreInstance,
     StopInstance,
 )
+from covey.model.requests.move import MoveInstance
 from covey.model.requests.network import AddNetwork, RemoveNetwork
 from covey.model.requests.nic import AddNic, ModifyNic, RemoveNic
 from covey.model.requests.node import ModifyNode, PingNode
@@ -93,6 +94,8 @@ ROWS: dict[str, Row] = {
     "upload-absent@1": Row(SENT, (WEB,)),
     "volume-absent@1": Row(RemoveInstance(instance="web1", purge=True), (WEB,)),
     "volume-size@1": Row(GrowDisk(instance="web1", disk=1, size=3 * GIB), (WEB, StopInstance(instance="web1"))),
+    "volume-brought@1": Row(MoveInstance(instance="web1"), (WEB, StopInstance(instance="web1")), nodes=2),
+    "volume-offered@1": Row(MoveInstance(instance="web1"), (WEB, StopInstance(instance="web1")), nodes=2),
     "volume@1": Row(WEB),
     "volumes-found@1": Row(RestoreInstance(instance="web1", start=True), (WEB, RemoveInstance(instance="web1"))),
 }

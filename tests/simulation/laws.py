@@ -125,8 +125,9 @@ def _disks(view: ClusterView) -> Iterator[tuple[Instance, Disk]]:
 def _domains(view: ClusterView, machine: Machine) -> Iterator[str]:
     found = {key.removeprefix("domain/"): thing for key, thing in machine.shelf.items("domain/")}
     for instance in view.instances:
-        if instance.node != machine.node or instance.state != "ready":
+        if instance.node == machine.node and instance.state != "ready":
             found.pop(instance.id, None)
+        if instance.node != machine.node or instance.state != "ready":
             continue
         thing = found.pop(instance.id, None)
         if thing is None:
@@ -147,7 +148,7 @@ def _domains(view: ClusterView, machine: Machine) -> Iterator[str]:
         if running and thing["plugged"] != thing["domain"]["nics"]:
             yield f"the guest of {instance} has other NICs than its domain"
     yield from (f"domain {id} is nobody's; made by job {thing['job']}" for id, thing in found.items())
-    known = {instance.id for instance in view.instances}
+    known = {instance.id for instance in view.instances if instance.node == machine.node}
     yield from (f"{key} is nobody's" for key, _ in machine.shelf.items("seed/") if key.removeprefix("seed/") not in known)
 
 
@@ -157,6 +158,8 @@ def _filters(view: ClusterView, machine: Machine) -> Iterator[str]:
     for instance in view.instances:
         here = found.pop(instance.id, {"filters": []})
         is_here = instance.node == machine.node and instance.state == "ready"
+        if instance.node != machine.node and here["filters"]:
+            yield f"{instance} is filtered here, and is not here"
         if is_here and here["filters"] != [codec.encode(one) for one in filters_of(view, instance)]:
             yield f"{instance} is filtered so: {here['filters']}"
     wanted = {one.id: [codec.encode(rule) for rule in one.rules] for one in view.all("firewall", Firewall)}

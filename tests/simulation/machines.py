@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
+from covey.base.errors import Refused, Unavailable, check
 from covey.host.doors import FakeDoors
 from covey.host.export.fake import FakeExports
+from covey.host.export.parts import Parts, parsed
 from covey.host.filter.fake import FakeFilters
 from covey.host.guest.guests import FakeGuests
 from covey.host.guest.listener import GuestReport, Reported
@@ -22,6 +25,7 @@ from covey.host.storage.diskless import DisklessStorage
 from covey.host.storage.fake import FakeStorage
 from covey.host.upload.fake import FakeUploads
 from covey.model.machine import Facts, Load
+from covey.model.pool import Volume
 
 GIB = 2**30
 MEMORY = 16 * GIB  # of each machine
@@ -45,6 +49,23 @@ class WatchedShelf(MemoryShelf):
         super().delete(key)
 
 
+class _Neighbours:
+    """Volumes of other machines, as long as their agents live and offer them."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    @asynccontextmanager
+    async def opened(self, volume: Volume, above: bool, start: int, origin: str, address: str) -> AsyncIterator[Parts]:
+        other = self._machine.others[origin]
+        check(other.is_up(), Unavailable("it does not answer", f"node {other.name}"))
+        may = await FakeStorage(other.shelf).offered_to(volume)
+        check(may == self._machine.node, Refused("it was not offered", f"volume {volume.id}"))
+        attachment = FakeStorage(other.shelf).attachment(volume)
+        async with FakeExports(other.shelf).in_parts(attachment, above, start) as content:
+            yield await parsed(content.pieces)
+
+
 class Machine:
     """What survives an agent: everything on the shelf. `capacity` may shrink under a running cluster; `names` are node id and name."""
 
@@ -55,6 +76,8 @@ class Machine:
         self.shelf = WatchedShelf(lambda key, thing: told(node, key, thing))
         self.capacity: dict[str, int] = {}
         self.answers = True  # its hypervisor
+        self.others: Mapping[str, Machine] = {}  # all machines, by node
+        self.is_up: Callable[[], bool] = lambda: True  # its agent
 
     def host(self, turn: Callable[[str], Awaitable[None]] | None = None, boots_in: Callable[[], float] = lambda: 0.0) -> Host:
         """The machine's drivers for one process; `turn` is awaited before and after each call that changes something, and `boots_in`
@@ -78,6 +101,7 @@ class Machine:
             uploads=driven(FakeUploads(self.shelf)),
             exports=FakeExports(self.shelf),
             doors=driven(FakeDoors(self.shelf)),
+            fetches=_Neighbours(self),
         )
 
 

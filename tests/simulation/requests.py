@@ -25,6 +25,7 @@ from covey.model.requests.instance import (
     StartInstance,
     StopInstance,
 )
+from covey.model.requests.move import MoveInstance
 from covey.model.requests.network import AddNetwork, ModifyNetwork, RemoveNetwork
 from covey.model.requests.nic import AddNic, ModifyNic, RemoveNic
 from covey.model.requests.node import PingNode
@@ -130,6 +131,7 @@ REQUESTS: tuple[tuple[int, Draw], ...] = (
     (2, lambda random: RemoveNetwork(network=random.choice(("blue", "red")))),
     (3, lambda random: AddPool(name=random.choice(("fast", "slow")), path=random.choice(("/srv/a", "/srv/a/b", "/srv/c")))),
     (2, lambda random: RemovePool(pool=random.choice(("fast", "slow")))),
+    (8, lambda random: MoveInstance(instance=_web(random), to=random.choice(("", "", "n1", "n2", "n3")))),
     (2, lambda random: PingNode(node="n1")),
     (1, lambda random: AddToken(name="bot", digest="0" * 64)),
     (1, lambda random: RemoveToken(token="bot")),  # noqa: S106  (a name)

@@ -125,6 +125,7 @@ def _is_at_rest(world: World) -> bool:
         in_flight
         or view.collections["job"]
         or view.collections["debris"]
+        or view.collections["stale"]
         or to_restart(view, sorted(view.collections["observed"]))
     )
 

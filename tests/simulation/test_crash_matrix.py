@@ -34,7 +34,7 @@ WITHOUT_UNDO_ON_HOST = (
     "image-brought@1",
     "asked-to-stop@1",
 )  # the last: of a guest that did stop
-A_COPY_STAYS = ("image-brought@1",)  # a second copy of what is there anyway: others may have begun to use it
+A_COPY_STAYS = ("image-brought@1", "volume-brought@1")  # a second copy of what is there anyway: others may have begun to use it
 
 
 def cases() -> list[tuple[str, str, str, str]]:

@@ -198,7 +198,7 @@ class Fleet:
         elif isinstance(message, Room):
             self.feed.tell_room(node, message)
         elif isinstance(message, Observation):
-            self._hearing.hear(message)
+            self._hearing.hear(node, message)
         elif isinstance(message, Observed):
             self._hearing.hear_all(node, message.observations)
 

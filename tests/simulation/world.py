@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.simulation.machines import CAPACITY, Machine, acting_task
 from tests.simulation.processes import AgentProcess, Controller
 from tests.simulation.transport import Wire
 
+RUNS = ("running", "paused")
 USUAL_S = 1.0  # what a host's call takes at most, on a good day
 LEADER = records.key("leadership", "leader")
 
@@ -51,6 +53,9 @@ class World:
         self.machines = {node.id: Machine(node.id, node.name, self._effect) for node in map(a_node, _names(nodes))}
         self.epochs = {node: EpochFile(None) for node in self.machines}
         self.agents: dict[str, AgentProcess] = {}
+        for machine in self.machines.values():
+            machine.others = self.machines
+            machine.is_up = partial(self._is_up, machine.node)
         self.controllers: list[Controller] = []
         self.controllers_wanted = controllers
         self.elects = controllers > 1
@@ -70,6 +75,10 @@ class World:
         self._undone: set[str] = set()
         self._spoken: dict[str, tuple[int, int]] = {}
         self._sessions = 0
+
+    def _is_up(self, node: str) -> bool:
+        process = self.agents.get(node)
+        return bool(process and process.alive and process.paused.is_set())
 
     # --- the trace -----------------------------------------------------------------------------------------------------------------
     def note(self, text: str) -> None:
@@ -204,10 +213,11 @@ class World:
         self.note(f"{self.machines[node].name} {'puts' if thing else 'drops'} {key} for {task}")
         if task and not task.endswith(".undo") and _step_of(task) in self._undone:
             self.violate(f"step {task} had the effect {key} after it was taken back")
-        if key.startswith("domain/") and thing is not None:
+        if key.startswith("domain/") and thing is not None and thing["state"] in RUNS:
             for other in self.machines.values():
-                if other.node != node and other.shelf.get(key):
-                    self.violate(f"{key} is on {other.name} too")
+                there = other.shelf.get(key) if other.node != node else None
+                if there and there["state"] in RUNS:
+                    self.violate(f"{key} runs on {other.name} too")
 
     def about_to_write(self, writer: Controller, ops: Sequence[Op]) -> None:
         """Nothing comes between this and the write, save the writer's death."""

@@ -3,6 +3,7 @@ over TLS for the controllers of its nodes (agent/listen.py).
 
 PUT /hello (a leader says its epoch), PUT /orders (many at once; answers at once), POST /acknowledge, PUT /charge, POST /inventory,
 POST /guest/ID/VERB, GET /screenshot/ID, GET /images/ID, PUT and DELETE /uploads/ID (an image that was sent), POST /export (a disk, as one stream),
+POST /volumes/parts (a volume, for the one node that it was offered to),
 GET /stream (a JSON message a line, for ever), GET /console/ID/log and WebSocket /console/ID; GET, PUT and DELETE /membership, and
 POST /membership/request (a signing request for its certificate); GET and PUT /certificate (the request when it is due, and what came of it).
 """
@@ -23,8 +24,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from covey.agent.agent import Agent
 from covey.agent.guest import GUEST_VERBS
 from covey.agent.handing_out import opened
+from covey.agent.listen import PEER
 from covey.agent.membership import Memberships
-from covey.base.errors import BadInput, CoveyError, NotFound, require
+from covey.base.errors import BadInput, CoveyError, NotFound, Refused, check, require
+from covey.base.identity import Identity
 from covey.host.guest.protocol import ConsoleSession
 from covey.model import codec
 from covey.model.membership import Membership
@@ -141,6 +144,18 @@ def make_app(agent: Agent, memberships: Memberships) -> Starlette:
         attachment = agent.host.attachment(codec.decode(Volume, wish["volume"]))
         return await opened(agent.host.exports.opened(attachment, wish["format"]))
 
+    async def hand_over(request: Request) -> Response:
+        """Only to the node that a leader named, whoever else may give orders here."""
+        wish = json.loads(await request.body())
+        volume = codec.decode(Volume, wish["volume"])
+        who: Identity = request.scope.get("state", {}).get(PEER, Identity())
+        may = await agent.host.storage(volume.place).offered_to(volume)
+        check(
+            may and who.agent == may,
+            Refused(f"it was not offered to {who.agent or 'whoever asks'}", f"volume {volume.id}", "its job was taken back"),
+        )
+        return await opened(agent.host.exports.in_parts(agent.host.attachment(volume), bool(wish["above"]), int(wish["start"])))
+
     async def console_log(request: Request) -> Response:
         size = int(request.query_params.get("bytes", "0"))
         log = agent.host.guests.console_tail(check_uuid(request.path_params["instance"]), size)
@@ -169,6 +184,7 @@ def make_app(agent: Agent, memberships: Memberships) -> Starlette:
             Route("/uploads/{upload}", receive, methods=["PUT"]),
             Route("/uploads/{upload}", discard, methods=["DELETE"]),
             Route("/export", export, methods=["POST"]),
+            Route("/volumes/parts", hand_over, methods=["POST"]),
             Route("/membership", show_membership, methods=["GET"]),
             Route("/membership", join_cluster, methods=["PUT"]),
             Route("/membership", leave_cluster, methods=["DELETE"]),

@@ -27,6 +27,7 @@ from covey.model.requests.instance import (
     StartInstance,
     StopInstance,
 )
+from covey.model.requests.move import MoveInstance
 from covey.service import jobs
 from covey.service.listing import INSTANCE, REMOVED
 
@@ -126,6 +127,16 @@ OPERATIONS = (
         RestoreInstance,
         HERE,
         example={"name": "web1-again"},
+    ),
+    change(
+        "POST",
+        f"{ONE}/move",
+        "move_instance",
+        "Give it to another node, while it is stopped",
+        MoveInstance,
+        HERE,
+        target="instance",
+        example={"to": "n2"},
     ),
     change("POST", f"{ONE}/start", "start_instance", "Start it", StartInstance, HERE, target="instance"),
     change("POST", f"{ONE}/stop", "stop_instance", "Shut it down", StopInstance, HERE, target="instance"),

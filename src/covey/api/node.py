@@ -9,6 +9,7 @@ from covey.base.certificates import check_signing_request
 from covey.base.errors import Bug
 from covey.model import codec
 from covey.model.request import Request
+from covey.model.requests.move import ClearNode
 from covey.model.requests.node import EquipNode, InviteNode, JoinNode, ModifyNode, PingNode, RemoveNode
 from covey.model.token import INVITED
 from covey.service.joining import membership_of, needed
@@ -86,5 +87,6 @@ OPERATIONS = (
     ),
     change("POST", "/v1/nodes/{name}/ping", "ping_node", "See that its agent carries out steps", PingNode, HERE),
     change("POST", "/v1/nodes/{name}/equip", "equip_node", "Give it what the cluster's nodes have", EquipNode, HERE),
+    change("POST", "/v1/nodes/{name}/clear", "clear_node", "Remove what moved instances left there", ClearNode, HERE),
     change("DELETE", "/v1/nodes/{name}", "remove_node", "Take it out of the cluster", RemoveNode, HERE, target="node"),
 )

@@ -15,6 +15,7 @@ CLUSTER = 2**16
 _ENTRIES = CLUSTER // 8  # of a table
 _REFCOUNTS = CLUSTER // 2  # of a block of refcounts
 _COPIED = 1 << 63  # in a table: its refcount is exactly one
+_READS_ZERO = 1  # in a table of the second level: nothing is kept, and it reads as zeros
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
 
 
@@ -39,12 +40,14 @@ def runs_of(extents: Iterable[tuple[int, int]]) -> list[Run]:
 
 
 class Layout:
-    """A qcow2 of a disk of `size` bytes with data in `runs`."""
+    """A qcow2 of a disk of `size` bytes with data in `runs`, and `zeros` where it hides with nothing what it may lie on."""
 
-    def __init__(self, size: int, runs: list[Run]) -> None:
+    def __init__(self, size: int, runs: list[Run], zeros: Iterable[Run] = ()) -> None:
         self.size = size
         self.runs = runs
-        self._tables = {table: list(parts) for table, parts in groupby(_split(runs), lambda run: run.first // _ENTRIES)}
+        self._zeros = _by_table(zeros)
+        self._data = _by_table(runs)
+        self._tables = sorted(self._data.keys() | self._zeros.keys())
         self._l1_entries, self._l1_clusters = _l1_entries(size), _l1_clusters(size)
         data = sum(run.count for run in runs)
         fixed = 1 + self._l1_clusters + len(self._tables) + data
@@ -53,6 +56,11 @@ class Layout:
             self._blocks, self._table_clusters = needed, -(-needed * 8 // CLUSTER)  # they are counted, too
         self._clusters = fixed + self._blocks + self._table_clusters
         self._first_data = self._clusters - data
+
+    @property
+    def data_at(self) -> int:
+        """Where the first cluster of data is; the others follow in order."""
+        return self._first_data * CLUSTER
 
     @property
     def length(self) -> int:
@@ -76,13 +84,21 @@ class Layout:
             l1[table] = (l1_at + self._l1_clusters + number) * CLUSTER | _COPIED
         yield _filled(_packed(l1), self._l1_clusters)
         at = self._first_data
-        for parts in self._tables.values():
+        for table in self._tables:
             entries = [0] * _ENTRIES
-            for run in parts:
+            for run in self._zeros.get(table, ()):
+                first = run.first % _ENTRIES
+                entries[first : first + run.count] = [_READS_ZERO] * run.count
+            for run in self._data.get(table, ()):
                 first = run.first % _ENTRIES
                 entries[first : first + run.count] = [(at + n) * CLUSTER | _COPIED for n in range(run.count)]
                 at += run.count
             yield _packed(entries)
+
+
+def _by_table(runs: Iterable[Run]) -> dict[int, list[Run]]:
+    """What of the runs each table of the second level has."""
+    return {table: list(parts) for table, parts in groupby(_split(runs), lambda run: run.first // _ENTRIES)}
 
 
 def _split(runs: Iterable[Run]) -> Iterator[Run]:

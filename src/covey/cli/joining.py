@@ -121,6 +121,18 @@ def remove(session: Session, /, name: str, manner: Manner) -> int:
     return carry_out(session, Change("DELETE", path_of("nodes", name)), manner, destructive=True)
 
 
+@click.command("clear", cls=Verb, change=True, examples=["covey node clear n1"])
+@named("node")
+@changes
+@click.pass_obj
+def clear(session: Session, /, name: str, manner: Manner) -> int:
+    """Remove what moved instances left on a node. Done by itself as soon as nobody can need it."""
+    from covey.client.client import Change
+    from covey.client.connection import path_of
+
+    return carry_out(session, Change("POST", path_of("nodes", name, "clear"), {}), manner)
+
+
 @click.command("equip", cls=Verb, change=True, examples=["covey node equip n2"])
 @named("node")
 @changes

@@ -9,7 +9,7 @@ import click
 from covey.base.errors import BadInput, check
 from covey.base.units import humane_duration
 from covey.cli.change import carry_out
-from covey.cli.joining import equip, invite, join, leave, remove
+from covey.cli.joining import clear, equip, invite, join, leave, remove
 from covey.cli.lists import names_of, show_json, show_list
 from covey.cli.prepare import prepare
 from covey.cli.session import Session
@@ -149,5 +149,5 @@ def ping(session: Session, /, name: str, manner: Manner) -> int:
     return carry_out(session, Change("POST", path_of("nodes", name, "ping"), {}), manner)
 
 
-for verb in (prepare, invite, join, leave, remove, equip):
+for verb in (prepare, invite, join, leave, remove, equip, clear):
     command.add_command(verb)

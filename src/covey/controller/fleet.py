@@ -111,7 +111,7 @@ class Fleet:
         elif isinstance(message, Room):
             self._feed.tell_room(node, message)
         elif isinstance(message, Observation):
-            self._hearing.hear(message)
+            self._hearing.hear(node, message)
         elif isinstance(message, Observed):
             self._hearing.hear_all(node, message.observations)
         elif isinstance(message, Progress | Outcome):

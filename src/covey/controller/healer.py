@@ -17,10 +17,11 @@ from covey.model.instance import Instance, Observed
 from covey.model.job import Debris, Job
 from covey.model.node import Node
 from covey.model.requests.instance import StartInstance
+from covey.model.requests.move import ClearNode
 from covey.model.requests.node import EquipNode
 from covey.model.requests.repair import RepairNetwork
 from covey.model.step import Step
-from covey.model.steps.disk import EnsureVolume
+from covey.model.steps.disk import EnsureVolume, EnsureVolumeBrought
 from covey.model.steps.firewall import EnsureFirewall
 from covey.model.steps.image import EnsureImageBuilt, EnsureImageFetched
 from covey.model.steps.instance import EnsureDefined, EnsureSeed
@@ -29,6 +30,7 @@ from covey.model.steps.nic import EnsureFiltered, EnsureNicSet
 from covey.model.steps.node import EnsureListening
 from covey.model.steps.pool import EnsurePool
 from covey.model.view import ClusterView
+from covey.planner.clearing import clearable
 from covey.planner.filters import filters_of
 from covey.planner.instance.parts import domain_nic
 from covey.store.feed import Changes, Feed
@@ -41,6 +43,7 @@ FAILED_PAUSE_S = 60.0  # before a start that failed is tried again
 DEBRIS_EVERY_S = 30.0
 OBSERVED = "state/observed/"
 NODE = "state/node/"
+STALE = "state/stale/"
 DOWN = ("crashed", "stopped", "missing")
 log = structlog.get_logger()
 
@@ -86,6 +89,9 @@ class Healer:
                     self._not_before.pop(instance, None)
             elif key.startswith("state/job/"):
                 self._wake.set()
+            elif key.startswith(STALE):
+                self._wake.set()
+                self._not_before.pop(f"clear/{key.rpartition('.')[2]}", None)
             elif key.startswith(NODE):
                 self._wake.set()
                 self._not_before.pop(key.removeprefix(NODE), None)  # it is another one: what failed before may work now
@@ -117,6 +123,10 @@ class Healer:
                 self._not_before[node.id] = now + FAILED_PAUSE_S
                 why = "it joins" if node.state == "joining" else "it was away while the others changed"
                 await self._submit(EquipNode(node=node.name, seed=self._draw(), now=now), why)
+        for node in to_clear(self._feed.view):
+            if self._not_before.get(f"clear/{node.id}", 0.0) <= now:
+                self._not_before[f"clear/{node.id}"] = now + FAILED_PAUSE_S
+                await self._submit(ClearNode(node=node.name, seed=self._draw(), now=now), "instances were moved away")
         return max(wait, 0.05)
 
     async def repair_networks(self, broken: list[str]) -> None:
@@ -125,7 +135,7 @@ class Healer:
             request = RepairNetwork(network=network, seed=self._draw(), now=self._clock.now())
             await self._submit(request, "its bridge or rules are not as recorded")
 
-    async def _submit(self, request: StartInstance | RepairNetwork | EquipNode, why: str) -> None:
+    async def _submit(self, request: StartInstance | RepairNetwork | EquipNode | ClearNode, why: str) -> None:
         job = Job(0, request, USER, "queued", self._clock.now(), reason=why, priority=PRIORITY)
         try:
             await self._engine.submit(job)
@@ -172,8 +182,10 @@ def is_in_use(view: ClusterView, step: Step) -> bool:
     """Whether what an undo had to leave is by now what a record names: a later job found it and took it as its own. Then it must
     stay. (A run is told apart by its generation, on its node.) Pure."""
     collection, _, id = step.object.partition("/")
-    if isinstance(step, EnsureVolume):
+    if isinstance(step, EnsureVolume | EnsureVolumeBrought):
         return any(disk.volume.id == id for _, disk in view.disks)
+    if _is_elsewhere(view, step):
+        return False
     if isinstance(step, EnsureNicSet | EnsureFiltered):  # what was before, unless a later job has made it otherwise
         return not _was_so(view, step)
     if isinstance(step, EnsureFirewall):
@@ -187,6 +199,13 @@ def is_in_use(view: ClusterView, step: Step) -> bool:
     if isinstance(step, EnsureSeed | EnsureDefined | EnsurePool | EnsureNetwork | EnsureImageFetched | EnsureImageBuilt):
         return view.find(collection, id) is not None
     return False
+
+
+def _is_elsewhere(view: ClusterView, step: Step) -> bool:
+    """Whether what the step made is of an instance whose place is another node: a move did not come to its end there."""
+    id = step.instance if isinstance(step, EnsureRouted) else step.object.removeprefix("instance/")
+    instance: Instance | None = view.find("instance", id)
+    return instance is not None and instance.node != step.node
 
 
 def _was_so(view: ClusterView, step: EnsureNicSet | EnsureFiltered) -> bool:
@@ -213,6 +232,15 @@ def to_equip(view: ClusterView) -> list[Node]:
     queued = {job.request.node for job in view.jobs if isinstance(job.request, EquipNode)} if lacking else set()
     free = [node for node in lacking if node.name not in queued and not view.job_at_work_on(f"node/{node.id}")]
     return sorted(free, key=lambda node: node.name)
+
+
+def to_clear(view: ClusterView) -> list[Node]:
+    """Nodes that answer and have what moves left there, and that no job is about to clear. Pure."""
+    if not view.collections["stale"]:
+        return []
+    queued = {job.request.node for job in view.jobs if isinstance(job.request, ClearNode)}
+    nodes = [node for node in view.all("node", Node) if node.name not in queued and clearable(view, node)]
+    return sorted(nodes, key=lambda node: node.name)
 
 
 def _should_run(instance: Instance, observed: Observed) -> bool:

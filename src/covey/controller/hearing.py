@@ -31,13 +31,14 @@ class Hearing:
         self._feed = feed
         self._ledger = ledger
         self._clock = clock
-        self._queue: dict[str, Observation] = {}  # the newest of each instance
+        self._queue: dict[tuple[str, str], Observation] = {}  # the newest of each node and instance
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def hear(self, observation: Observation) -> None:
-        self._queue[observation.instance] = observation
+    def hear(self, node: str, observation: Observation) -> None:
+        """What the node with this id says: it counts while the instance is its own."""
+        self._queue[node, observation.instance] = observation
         self._idle.clear()
         self._wake.set()
 
@@ -45,28 +46,28 @@ class Hearing:
         """All domains of a node: what it should have and is not among them is missing."""
         present = {observation.instance for observation in observations}
         for observation in observations:
-            self.hear(observation)
+            self.hear(node, observation)
         expected = [instance.id for instance in self._feed.view.instances if instance.node == node and instance.state == "ready"]
         for id in sorted(set(expected) - present):
-            self.hear(Observation(id, "missing", "", 0, 0))
+            self.hear(node, Observation(id, "missing", "", 0, 0))
 
     async def run(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._queue:
-                taken = [self._queue.pop(instance) for instance in list(self._queue)[:AT_ONCE]]
+                taken = [(whence[0], self._queue.pop(whence)) for whence in list(self._queue)[:AT_ONCE]]
                 await self._write(taken)
             self._idle.set()
 
-    async def _write(self, observations: list[Observation]) -> None:
+    async def _write(self, observations: list[tuple[str, Observation]]) -> None:
         """Compare, decide, commit; what changed meanwhile is looked at again."""
         while True:
             view = self._feed.view
             ops: list[Op] = []
             compare: list[Unchanged] = []
-            for observation in observations:
-                writes = changes_of(view, observation, self._clock.now())
+            for node, observation in observations:
+                writes = changes_of(view, node, observation, self._clock.now())
                 if writes:
                     ops += writes
                     compare.append(
@@ -92,12 +93,15 @@ class Hearing:
                     await self._clock.sleep(0.01)
 
 
-def changes_of(view: ClusterView, observation: Observation, now: float) -> list[Op]:
-    """What an observation changes in the records: the Observed, and `desired` when the guest shut itself down. Pure."""
+def changes_of(view: ClusterView, node: str, observation: Observation, now: float) -> list[Op]:
+    """What an observation changes in the records: the Observed, and `desired` when the guest shut itself down. What another node than its
+    own says of an instance changes nothing: that is what a move leaves there, or brings there before it counts. Pure."""
     instance: Instance | None = view.find("instance", observation.instance)
     before: Observed | None = view.find("observed", observation.instance)
     if instance is None:
         return [Delete(records.key_of(before))] if before else []
+    if instance.node != node:
+        return []
     after = observed_after(before or Observed(instance.id, "unknown", now), observation, view.cluster.defaults, now)
     if after == before:
         return []

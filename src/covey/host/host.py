@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from covey.base.errors import Refused, require
 from covey.host.doors import Doors
-from covey.host.export.protocol import Exports
+from covey.host.export.protocol import Exports, Fetches
 from covey.host.filter.protocol import Filters
 from covey.host.guest.protocol import Guests
 from covey.host.hypervisor.protocol import Hypervisor
@@ -31,6 +31,7 @@ class Host:
     uploads: Uploads
     exports: Exports
     doors: Doors
+    fetches: Fetches
 
     def storage(self, place: Place) -> Storage:
         return require(

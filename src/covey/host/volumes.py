@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 from covey.base.errors import NotFound, Unavailable, require
+from covey.host.export.parts import Parts
 from covey.host.host import Host
 from covey.host.storage.protocol import Source
 from covey.model.pool import Volume
@@ -13,14 +15,28 @@ from covey.model.pool import Volume
 async def ensure_volume(host: Host, volume: Volume, image: str, job: str) -> int:
     """The volume exists, cloned from `image` when one is named; returns its real size. Raises NotFound when the image's file is
     gone, and what the storage raises."""
-    source = None
-    if image:
-        facts = require(
-            await host.images.facts(image),
-            NotFound("its file is gone from this machine", f"image {image}", "remove the image and add it again"),
-        )
-        source = Source(host.images.path(image), facts.format, facts.size)
-    return await host.storage(volume.place).ensure_volume(volume, job, source)
+    return await host.storage(volume.place).ensure_volume(volume, job, await _source(host, image))
+
+
+async def ensure_brought(
+    host: Host, volume: Volume, source: Volume, image: str, origin: str, address: str, job: str, told: Callable[[int, int], None]
+) -> int:
+    """The volume exists and shows what `source` does on the node `origin`, laid on `image` when one is named; returns its real size."""
+
+    def fetch(start: int) -> AbstractAsyncContextManager[Parts]:
+        return host.fetches.opened(source, bool(image), start, origin, address)
+
+    return await host.storage(volume.place).ensure_brought(volume, job, await _source(host, image), fetch, told)
+
+
+async def _source(host: Host, image: str) -> Source | None:
+    if not image:
+        return None
+    facts = require(
+        await host.images.facts(image),
+        NotFound("its file is gone from this machine", f"image {image}", "remove the image and add it again"),
+    )
+    return Source(host.images.path(image), facts.format, facts.size)
 
 
 async def ensure_imported(

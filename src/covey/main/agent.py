@@ -18,6 +18,7 @@ from covey.base.run import run
 from covey.host.doors import Doors as HostDoors
 from covey.host.export.exports import HostExports
 from covey.host.export.fake import FakeExports
+from covey.host.export.fetch import HostFetches
 from covey.host.filter.fake import FakeFilters
 from covey.host.filter.host import HostFilters
 from covey.host.guest.guests import FakeGuests, HostGuests
@@ -99,6 +100,7 @@ async def _real_host(choices: Choices, doors: HostDoors) -> tuple[Host, str]:
         HostUploads(),
         HostExports(layout.agent / "exports"),
         doors,
+        HostFetches(files_in(layout.identity)),
     )
     return host, version
 
@@ -119,5 +121,6 @@ async def _fake_host(layout: Layout, doors: HostDoors) -> tuple[Host, str]:
         FakeUploads(shelf),
         FakeExports(shelf),
         doors,
+        HostFetches(files_in(layout.identity)),
     )
     return host, "pretended"

@@ -17,6 +17,7 @@ from covey.model.node import Node
 from covey.model.pool import Pool
 from covey.model.removed import Removed
 from covey.model.snapshot import Layer, Snapshot
+from covey.model.stale import Stale
 from covey.model.token import Token
 
 PREFIX = "state/"  # what the view watches
@@ -37,6 +38,7 @@ Record = (
     | Removed
     | Layer
     | Snapshot
+    | Stale
     | Job
     | PlanRecord
     | Debris
@@ -56,6 +58,7 @@ COLLECTIONS: dict[str, type[Any]] = {
     "removed": Removed,
     "layer": Layer,
     "snapshot": Snapshot,
+    "stale": Stale,
     "job": Job,
     "plan": PlanRecord,
     "debris": Debris,

@@ -26,6 +26,7 @@ from covey.model.pool import Pool, Space
 from covey.model.record import COLLECTIONS, PREFIX, Record
 from covey.model.removed import Removed
 from covey.model.snapshot import Layer, Snapshot
+from covey.model.stale import Stale, stale_id
 from covey.model.token import Token
 
 R = TypeVar("R")
@@ -150,12 +151,22 @@ class ClusterView:
         return self.all("removed", Removed)
 
     @property
-    def disks(self) -> Iterator[tuple[Instance | Removed, Disk]]:
-        """Every disk that a record owns, of a removed instance too, with its owner."""
+    def disks(self) -> Iterator[tuple[Instance | Removed | Stale, Disk]]:
+        """Every disk that a record owns, of a removed instance and of what moves left too, with its owner."""
         for instance in self.instances:
             yield from ((instance, disk) for disk in instance.disks)
         for removed in self.removed:
             yield from ((removed, disk) for disk in removed.instance.disks)
+        for stale in self.stale:
+            yield from ((stale, disk) for disk in stale.instance.disks)
+
+    @property
+    def stale(self) -> Iterator[Stale]:
+        return self.all("stale", Stale)
+
+    def find_stale(self, instance: str, node: str) -> Stale | None:
+        """What an instance left on a node, both by id."""
+        return self.find("stale", stale_id(instance, node))
 
     def find_removed(self, what: str, name: str, disk: int = -1) -> Removed | None:
         """What was removed last under a name, or has that id: an instance, or the disk of one by its index."""

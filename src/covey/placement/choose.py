@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from covey.base.errors import NoSpace, Refused, Unavailable, check, require
@@ -84,16 +85,22 @@ def _lies_in(removed: Removed, node: Node, pool: Pool) -> bool:
 
 
 def choose_node(
-    view: ClusterView, memory: int, rooms: tuple[Room, ...], object: object, wanted: str = "", networks: tuple[str, ...] = ()
+    view: ClusterView,
+    memory: int,
+    rooms: tuple[Room, ...],
+    object: object,
+    wanted: str = "",
+    networks: tuple[str, ...] = (),
+    among: Sequence[Node] | None = None,
 ) -> tuple[Node, str]:
     """The node with most memory left among those with room and with the networks of these ids, or the one that is `wanted` by name; and the
-    sentence why. Raises NoSpace, Unavailable or Refused with the reason of the node that came closest; NotFound, and Refused when the wanted
-    one does not host yet."""
+    sentence why. With `among`, it is one of these. Raises NoSpace, Unavailable or Refused with the reason of the node that came closest;
+    NotFound, and Refused when the wanted one does not host yet."""
     if wanted:
         node = view.node(wanted)
         check_linked(view, node, networks, object)
         return _wanted(view, node, memory, rooms, object), f"{wanted} was asked for"
-    hosts = sorted(hosting(view), key=lambda node: (-memory_free(view, node), node.name))
+    hosts = sorted(hosting(view) if among is None else among, key=lambda node: (-memory_free(view, node), node.name))
     left_out = {node.id: why for node in hosts if (why := _unlinked(view, node, networks))}
     nodes = [node for node in hosts if node.id not in left_out]
     for node in hosts if not nodes else ():

@@ -18,13 +18,15 @@ def home_of(view: ClusterView, image: Image) -> Node:
     return recorded or min(view.all("node", Node), key=lambda node: (node.created_at, node.name))
 
 
-def bringing(view: ClusterView, node: str, images: Iterable[Image | None]) -> tuple[Step, ...]:
-    """The steps after which the node with this id has these images. Raises Unavailable while the node that has one cannot give it."""
+def bringing(view: ClusterView, node: str, images: Iterable[Image | None], holder: Node | None = None) -> tuple[Step, ...]:
+    """The steps after which the node with this id has these images: from where they were made, or from a `holder` that has them all.
+    Raises Unavailable while the node that has one cannot give it."""
     steps = []
     for image in dict.fromkeys(image for image in images if image):
         home = home_of(view, image)
         if home.id == node:
             continue
+        home = holder or home
         check(
             home.address and home.id in view.telemetry,
             Unavailable(

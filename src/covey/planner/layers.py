@@ -27,12 +27,13 @@ MOST_LAYERS = 32  # below one disk: each costs the guest time at every read that
 
 class Tree:
     """Layers, and what needs them, of which a planner takes away in thought. Disks are by their volumes' ids, each with its owner: the id
-    of an instance, or "removed/ID" while it is only kept."""
+    of an instance, "removed/ID" while it is only kept, or "stale/ID" until it is cleared."""
 
     def __init__(self, view: ClusterView) -> None:
         self.layers = {layer.id: layer for layer in view.layers}
         self.disks = {disk.volume.id: (instance.id, disk) for instance in view.instances for disk in instance.disks}
         self.disks |= {disk.volume.id: (f"removed/{one.id}", disk) for one in view.removed for disk in one.instance.disks}
+        self.disks |= {disk.volume.id: (f"stale/{one.id}", disk) for one in view.stale for disk in one.instance.disks}
         self.snapshots = {snapshot.id: snapshot for snapshot in view.all("snapshot", Snapshot)}
 
     def disks_on(self, layer: str) -> list[tuple[str, Disk]]:

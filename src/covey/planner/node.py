@@ -199,6 +199,8 @@ def remove(view: ClusterView, request: RemoveNode) -> Plan:
     check(not kept, Refused(f"it keeps {named(kept)}", node, "restore or purge them first: covey instance list --removed"))
     images = sorted(image.name for image in view.all("image", Image) if image.node == node.id)
     check(not images, Refused(f"the images {named(images)} lie there", node, "remove them, or add them again elsewhere"))
+    left = sorted(stale.instance.name for stale in view.stale if stale.instance.node == node.id)
+    check(not left, Unavailable(f"what {named(left)} left there when moved is not cleared yet", node, "try again in a moment"))
     return Plan(
         f"take {node} out of the cluster",
         uses=Uses((f"node/{node.id}", NODES)),

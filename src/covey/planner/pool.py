@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from covey.base.errors import Refused, check
+from covey.base.errors import Refused, Unavailable, check
 from covey.model.plan import Plan, Uses, delete, put
 from covey.model.pool import CAPABILITIES, Place, Pool
 from covey.model.requests.pool import AddPool, RemovePool
@@ -76,6 +76,8 @@ def remove(view: ClusterView, request: RemovePool) -> Plan:
             f"restore or purge them first: {keepers(kept)}",
         ),
     )
+    left = sorted(stale.instance.name for stale in view.stale if any(disk.pool == pool.id for disk in stale.instance.disks))
+    check(not left, Unavailable(f"what {named(left)} left there when moved is not cleared yet", pool, "try again in a moment"))
     return Plan(
         f"give up {pool}",
         tuple(EnsurePoolAbsent(node=node.id, pool=pool.id, place=pool.place) for node in all_nodes(view)),

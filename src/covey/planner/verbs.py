@@ -1,6 +1,7 @@
 """Every planner, one module a noun: importing this registers them all."""
 
 from covey.planner import (
+    clearing,
     cluster,
     disk,
     firewall,
@@ -19,6 +20,7 @@ from covey.planner.instance import (
     clone,
     life,
     modify,
+    move,
     reinstall,
     remove,
     rename,
@@ -28,6 +30,7 @@ from covey.planner.network import modify as network_modify
 
 __all__ = [
     "add",
+    "clearing",
     "clone",
     "cluster",
     "disk",
@@ -36,6 +39,7 @@ __all__ = [
     "image",
     "life",
     "modify",
+    "move",
     "network_add",
     "network_modify",
     "nic",

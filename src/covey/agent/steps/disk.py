@@ -14,6 +14,8 @@ from covey.model.steps.disk import (
     EnsureUploadAbsent,
     EnsureVolume,
     EnsureVolumeAbsent,
+    EnsureVolumeBrought,
+    EnsureVolumeOffered,
     EnsureVolumesFound,
     EnsureVolumeSize,
 )
@@ -57,6 +59,30 @@ async def ensure_imported(work: Work, step: EnsureImported) -> Result:
 async def undo_imported(work: Work, step: EnsureImported) -> None:
     await work.host.storage(step.volume.place).ensure_volume_absent(step.volume, work.job)
     await work.host.uploads.ensure_absent(step.volume.place, step.upload)
+
+
+@carries_out(EnsureVolumeOffered)
+async def ensure_offered(work: Work, step: EnsureVolumeOffered) -> None:
+    await work.host.storage(step.volume.place).ensure_offered(step.volume, step.to, work.job)
+
+
+@takes_back(EnsureVolumeOffered)
+async def undo_offered(work: Work, step: EnsureVolumeOffered) -> None:
+    await work.host.storage(step.volume.place).ensure_not_offered(step.volume, work.job)
+
+
+@carries_out(EnsureVolumeBrought)
+async def ensure_brought(work: Work, step: EnsureVolumeBrought) -> Result:
+    def told(done: int, total: int) -> None:
+        work.progress("copying", done, total)
+
+    brought = volumes.ensure_brought(work.host, step.volume, step.source, step.image, step.origin, step.address, work.job, told)
+    return {"size": await brought}
+
+
+@takes_back(EnsureVolumeBrought)
+async def undo_brought(work: Work, step: EnsureVolumeBrought) -> None:
+    await work.host.storage(step.volume.place).ensure_volume_absent(step.volume, work.job)
 
 
 @carries_out(EnsureUploadAbsent)

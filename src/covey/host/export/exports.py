@@ -9,9 +9,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
-from covey.base.errors import NotFound, StepFailed, Unavailable, check
+from covey.base.errors import BadInput, NotFound, StepFailed, Unavailable, check
 from covey.base.qcow2 import CLUSTER, Layout, runs_of
 from covey.base.run import run
+from covey.host.export import parts
+from covey.host.export.allocation import allocated
 from covey.host.export.hold import held_from_writers
 from covey.host.export.nbd import MOST_AT_ONCE, Disk, connect
 from covey.host.storage.protocol import Attachment
@@ -32,6 +34,22 @@ class HostExports:
 
     @asynccontextmanager
     async def opened(self, attachment: Attachment, format: str) -> AsyncIterator[Content]:
+        async with self._disk(attachment) as disk:
+            length, pieces = await _stream(disk, format)
+            async with aclosing(pieces):
+                yield Content(length, pieces)
+
+    @asynccontextmanager
+    async def in_parts(self, attachment: Attachment, above: bool, start: int) -> AsyncIterator[Content]:
+        async with self._disk(attachment) as disk:
+            map = await _map(disk, attachment, above)
+            check(0 <= start <= map.length and start % CLUSTER == 0, BadInput(f"it has no byte {start}", attachment.path))
+            places = list(_cut(_from(start, [(part.first * CLUSTER, part.count * CLUSTER) for part in map.data])))
+            async with aclosing(_parts(disk, map, places)) as pieces:
+                yield Content(parts.length_of(map, start, len(places)), pieces)
+
+    @asynccontextmanager
+    async def _disk(self, attachment: Attachment) -> AsyncIterator[Disk]:
         path = Path(attachment.path)
         check(path.exists(), NotFound("its file is not there", path, "see: covey cluster verify"))
         self._directory.mkdir(mode=0o700, exist_ok=True)
@@ -41,9 +59,7 @@ class HostExports:
             try:
                 disk = await _meet(server, socket, attachment.path)
                 try:
-                    length, pieces = await _stream(disk, format)
-                    async with aclosing(pieces):
-                        yield Content(length, pieces)
+                    yield disk
                 finally:
                     disk.close()
             finally:
@@ -80,6 +96,31 @@ async def _stream(disk: Disk, format: str) -> tuple[int, AsyncGenerator[bytes, N
         return disk.size, _raw(disk, extents)
     layout = Layout(disk.size, runs_of(extents))
     return layout.length, _qcow2(disk, layout)
+
+
+async def _map(disk: Disk, attachment: Attachment, above: bool) -> parts.Map:
+    """What a node that gets it must know: as long as the file is the same, so is this."""
+    data, zeros = await allocated(attachment) if above else (runs_of(await disk.extents()), [])
+    status = Path(attachment.path).stat()
+    about = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return parts.Map(disk.size, tuple(data), tuple(zeros), parts.fingerprint_of(disk.size, data, zeros, *about))
+
+
+async def _parts(disk: Disk, map: parts.Map, places: list[tuple[int, int]]) -> AsyncGenerator[bytes, None]:
+    yield parts.head_of(map)
+    async with aclosing(disk.pieces((at, min(length, disk.size - at)) for at, length in places)) as pieces:
+        async for piece in pieces:
+            yield parts.part_of(piece.ljust(-(-len(piece) // CLUSTER) * CLUSTER, b"\0"))
+    yield parts.part_of(b"")
+
+
+def _from(start: int, places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Of the bytes at these places, in order, those from number `start` on."""
+    for offset, length in places:
+        left = max(length - start, 0)
+        if left:
+            yield offset + length - left, left
+        start = max(start - length, 0)
 
 
 async def _raw(disk: Disk, extents: list[tuple[int, int]]) -> AsyncGenerator[bytes, None]:

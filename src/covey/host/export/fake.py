@@ -8,6 +8,7 @@ from pathlib import Path
 
 from covey.base.errors import NotFound
 from covey.base.qcow2 import Layout
+from covey.host.export.parts import Map, fingerprint_of, head_of, length_of, part_of
 from covey.host.shelf import Shelf
 from covey.host.storage.protocol import Attachment
 from covey.model.transfer import Content
@@ -29,6 +30,17 @@ class FakeExports:
         size = int(found["size"])
         layout = Layout(size, [])
         yield Content(size, _nothing(size)) if format == "raw" else Content(layout.length, _tables(layout))
+
+    @asynccontextmanager
+    async def in_parts(self, attachment: Attachment, above: bool, start: int) -> AsyncIterator[Content]:
+        async with self.opened(attachment, "raw") as content:
+            map = Map(content.length, (), (), fingerprint_of(content.length, (), ()))
+        yield Content(length_of(map, start, 0), _no_parts(map))
+
+
+async def _no_parts(map: Map) -> AsyncIterator[bytes]:
+    yield head_of(map)
+    yield part_of(b"")
 
 
 async def _nothing(size: int) -> AsyncIterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from covey.base.errors import Refused
-from covey.host.storage.protocol import Attachment, Source
+from covey.host.storage.protocol import Attachment, Fetch, Source
 from covey.model.pool import CAPABILITIES, Capability, FoundVolume, Place, Space, Volume
 
 
@@ -30,6 +30,19 @@ class DisklessStorage:
         raise _refused(volume)
 
     async def ensure_imported(self, volume: Volume, job: str, source: Attachment, told: Callable[[int, int], None]) -> int:
+        raise _refused(volume)
+
+    async def ensure_offered(self, volume: Volume, to: str, job: str) -> None:
+        raise _refused(volume)
+
+    async def ensure_not_offered(self, volume: Volume, job: str) -> None: ...
+
+    async def offered_to(self, volume: Volume) -> str:
+        return ""
+
+    async def ensure_brought(
+        self, volume: Volume, job: str, source: Source | None, fetch: Fetch, told: Callable[[int, int], None]
+    ) -> int:
         raise _refused(volume)
 
     async def ensure_overlay(self, volume: Volume, job: str, base: Volume) -> int:

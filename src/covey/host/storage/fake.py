@@ -10,7 +10,7 @@ from covey.base.errors import BadInput, NoSpace, NotFound, Refused, Unavailable,
 from covey.base.units import humane_size
 from covey.host.formats import LARGEST_QCOW2, round_up
 from covey.host.shelf import Shelf, Thing
-from covey.host.storage.protocol import Attachment, Source
+from covey.host.storage.protocol import Attachment, Fetch, Source
 from covey.model.names import check_path, check_uuid
 from covey.model.pool import CAPABILITIES, Capability, FoundVolume, Place, Space, Volume
 
@@ -127,6 +127,43 @@ class FakeStorage:
         await self._check_room(volume, size)
         self._shelf.put(key, {"job": job, "size": size, "image": "", "format": volume.format, "id": volume.id})
         told(size, size)
+        return size
+
+    async def ensure_offered(self, volume: Volume, to: str, job: str) -> None:
+        self._check_present(volume.place)
+        present = self._shelf.get(_volume_key(volume))
+        if present is None:
+            raise NotFound("the volume does not exist", volume.id, "see: covey cluster verify")
+        self._shelf.put(_volume_key(volume), {**present, "offer": {"to": to, "job": job}})
+
+    async def ensure_not_offered(self, volume: Volume, job: str) -> None:
+        self._check_present(volume.place)
+        present = self._shelf.get(_volume_key(volume))
+        if present and present.get("offer", {}).get("job") == job:
+            self._shelf.put(_volume_key(volume), {key: value for key, value in present.items() if key != "offer"})
+
+    async def offered_to(self, volume: Volume) -> str:
+        self._check_present(volume.place)
+        present = self._shelf.get(_volume_key(volume)) or {}
+        return str(present.get("offer", {}).get("to", ""))
+
+    async def ensure_brought(
+        self, volume: Volume, job: str, source: Source | None, fetch: Fetch, told: Callable[[int, int], None]
+    ) -> int:
+        key = _volume_key(volume)
+        self._check_present(volume.place)
+        if (present := self._shelf.get(key)) is not None:
+            _check_ours(volume, present)
+            return int(present["size"])
+        done = 0
+        async with fetch(0) as parts:
+            async for piece in parts.pieces:
+                done += len(piece)
+                told(done, parts.map.length)
+            size = _check_size(volume, parts.map.size)
+        await self._check_room(volume, size)
+        image = str(source.path) if source else ""
+        self._shelf.put(key, {"job": job, "size": size, "image": image, "format": volume.format, "id": volume.id})
         return size
 
     async def ensure_overlay(self, volume: Volume, job: str, base: Volume) -> int:

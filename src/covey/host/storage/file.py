@@ -4,6 +4,8 @@
     PLACE/volumes/UUID.FORMAT         a volume, always whole
     PLACE/volumes/UUID.FORMAT.tag     who made it: written before the volume, removed after it
     PLACE/volumes/.UUID.FORMAT.new    a volume in the making
+    PLACE/volumes/UUID.FORMAT.part    of what that is a part, and how much of it is there: of one that comes from another node
+    PLACE/volumes/UUID.FORMAT.offer   which node may fetch the volume, and by which job
 
 A kill at any moment leaves a tag without a volume, perhaps with a file in the making: the next ensure starts that one
 anew.
@@ -23,8 +25,9 @@ from covey.base.files import remove_durably, sync_directory, write_durably
 from covey.base.units import humane_size
 from covey.host.formats import LARGEST_QCOW2, find_backing, find_size, round_up
 from covey.host.storage import qcow2
+from covey.host.storage.bring import bring
 from covey.host.storage.looks import Looks
-from covey.host.storage.protocol import Attachment, Source
+from covey.host.storage.protocol import Attachment, Fetch, Source
 from covey.host.storage.tool import image_tool, no_space, space, told_apart, tool
 from covey.host.threads import in_thread
 from covey.model.names import check_path, check_uuid
@@ -33,7 +36,7 @@ from covey.model.pool import CAPABILITIES, Capability, FoundVolume, Place, Space
 MARKER = "covey-pool"
 SLOWEST_COPY = 4 * 2**20  # bytes a second: a copy that is slower has hung
 _VOLUME_FILE = re.compile(
-    r"(?P<hidden>\.?)(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?P<format>qcow2|raw)(?:\.(?P<part>tag|new|tag\.new))?"
+    r"(?P<hidden>\.?)(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?P<format>qcow2|raw)(?:\.(?P<part>new|(?:tag|part|offer)(?:\.new)?))?"
 )
 
 
@@ -75,6 +78,48 @@ class FileStorage:
 
     async def ensure_imported(self, volume: Volume, job: str, source: Attachment, told: Callable[[int, int], None]) -> int:
         return await self._ensure_copied(volume, job, source, qcow2.stranger(volume, source), told)
+
+    async def ensure_offered(self, volume: Volume, to: str, job: str) -> None:
+        path = self._path(volume)
+        await self._looks.at(volume.place, _check_present)
+        check(path.exists(), NotFound("the volume does not exist", volume.id, "see: covey cluster verify"))
+        _check_ours(volume, path)
+        with told_apart(volume.place, volume):
+            await in_thread(write_durably, _offer(path), json.dumps({"to": to, "job": job}).encode())
+
+    async def ensure_not_offered(self, volume: Volume, job: str) -> None:
+        path = self._path(volume)
+        await self._looks.at(volume.place, _check_present)
+        if _read_offer(path).get("job") == job:
+            with told_apart(volume.place, volume):
+                await in_thread(remove_durably, _offer(path))
+
+    async def offered_to(self, volume: Volume) -> str:
+        path = self._path(volume)
+        await self._looks.at(volume.place, _check_present)
+        return _read_offer(path).get("to", "") if path.exists() else ""
+
+    async def ensure_brought(
+        self, volume: Volume, job: str, source: Source | None, fetch: Fetch, told: Callable[[int, int], None]
+    ) -> int:
+        path = self._path(volume)
+        await self._looks.at(volume.place, _check_present)
+        if path.exists():
+            _check_ours(volume, path)
+            return _size(volume, path)
+        new = _in_the_making(path)
+        with told_apart(volume.place, volume):
+            await in_thread(
+                write_durably, _tag(path), json.dumps({"job": job, "image": str(source.path) if source else ""}).encode()
+            )
+            await bring(volume, new, _memo(path), fetch, told)
+            if volume.format == "raw":
+                await in_thread(_allocate, new, new.stat().st_size)
+            elif source:
+                await qcow2.put_on(volume, new, source.path, source.format)
+            await in_thread(_publish, new, path, self._owner)
+            await in_thread(remove_durably, _memo(path))
+        return _size(volume, path)
 
     async def ensure_overlay(self, volume: Volume, job: str, base: Volume) -> int:
         path, below = self._path(volume), self._path(base)
@@ -284,6 +329,22 @@ def _tag(path: Path) -> Path:
     return path.with_name(f"{path.name}.tag")
 
 
+def _memo(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _offer(path: Path) -> Path:
+    return path.with_name(f"{path.name}.offer")
+
+
+def _read_offer(path: Path) -> dict[str, str]:
+    try:
+        offer: dict[str, str] = json.loads(_offer(path).read_bytes())
+    except FileNotFoundError:
+        return {}
+    return offer
+
+
 def _in_the_making(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")
 
@@ -301,7 +362,10 @@ def _publish(new: Path, path: Path, owner: tuple[int, int] | None) -> None:
 def _remove(path: Path) -> None:
     """Remove a volume and its debris; the tag last, so that a kill leaves nothing without one."""
     _in_the_making(path).unlink(missing_ok=True)
-    _in_the_making(_tag(path)).unlink(missing_ok=True)
+    for beside in (_memo(path), _offer(path), _tag(path)):
+        _in_the_making(beside).unlink(missing_ok=True)
+    _memo(path).unlink(missing_ok=True)
+    _offer(path).unlink(missing_ok=True)
     remove_durably(path)
     remove_durably(_tag(path))
 

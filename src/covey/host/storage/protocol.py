@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from covey.host.export.parts import Parts
 from covey.model.pool import Capability, FoundVolume, Place, Space, Volume
+
+Fetch = Callable[[int], AbstractAsyncContextManager[Parts]]  # what a volume elsewhere holds, from so many bytes of its data on
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,26 @@ class Storage(Protocol):
 
     async def ensure_imported(self, volume: Volume, job: str, source: Attachment, told: Callable[[int, int], None]) -> int:
         """As `ensure_copy`, of a file that a stranger wrote: it is opened as its format and alone, and under limits."""
+        ...
+
+    async def ensure_offered(self, volume: Volume, to: str, job: str) -> None:
+        """The node with this id may fetch the volume, and no other; for as long as the volume is there. Raises NotFound."""
+        ...
+
+    async def ensure_not_offered(self, volume: Volume, job: str) -> None:
+        """What this job offered of the volume may be fetched by nobody."""
+        ...
+
+    async def offered_to(self, volume: Volume) -> str:
+        """The id of the node that may fetch the volume; "" when none may, or it is not there."""
+        ...
+
+    async def ensure_brought(
+        self, volume: Volume, job: str, source: Source | None, fetch: Fetch, told: Callable[[int, int], None]
+    ) -> int:
+        """The volume exists and shows what `fetch` brings, laid on `source` if there is one; tagged with `job`. What is cut off goes on
+        where it stopped, by the next call at the latest. `told` hears of what is done of how much. Returns its real size. Raises NoSpace,
+        Unavailable when nothing comes any more, Refused for a foreign file in its place."""
         ...
 
     async def ensure_overlay(self, volume: Volume, job: str, base: Volume) -> int:

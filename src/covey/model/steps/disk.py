@@ -63,6 +63,45 @@ class EnsureImported(Step, kind="imported@1", role=UNDOABLE):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureVolumeOffered(Step, kind="volume-offered@1", role=UNDOABLE):
+    """The agent of the node `to` (id), and no other, may fetch what the volume shows. Taken back, nobody may."""
+
+    volume: Volume
+    to: str
+    to_name: str
+
+    @property
+    def object(self) -> str:
+        return f"volume/{self.volume.id}"
+
+    @property
+    def title(self) -> str:
+        return f"volume {humane_size(self.volume.size)} may be fetched by {self.to_name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureVolumeBrought(Step, kind="volume-brought@1", role=UNDOABLE):
+    """The volume exists and shows what `source` shows on the node `origin` (id), whose agent listens at `address` and where nobody writes
+    to it. It lies on `image` (id) as `source` does, or with "" on nothing. Each part is checked by its SHA-256; what was cut off goes on
+    where it stopped. Returns `size`."""
+
+    volume: Volume
+    source: Volume
+    image: str
+    origin: str
+    origin_name: str
+    address: str
+
+    @property
+    def object(self) -> str:
+        return f"volume/{self.volume.id}"
+
+    @property
+    def title(self) -> str:
+        return f"volume {humane_size(self.volume.size)} brought from {self.origin_name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnsureUploadAbsent(Step, kind="upload-absent@1", role=FORWARD):
     """Nothing of the image that was sent is left beside the volumes of `place`."""
 

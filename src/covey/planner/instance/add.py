@@ -150,6 +150,14 @@ def _free_uuid(view: ClusterView, request: AddInstance, label: str) -> str:
     check(not view.find("instance", id), Refused(f"the UUID {id} is taken", label))
     kept = view.find("removed", id)
     check(kept is None, Refused(f"the UUID {id} is that of {kept}", label, f"purge that first: {kept.purge if kept else ''}"))
+    check(
+        all(stale.instance.id != id for stale in view.stale),
+        Refused(
+            f"what {id} left on a node when it was moved is still there",
+            label,
+            "try again in a moment; see: covey cluster verify",
+        ),
+    )
     left = next((debris for debris in view.debris if debris.step.object == f"instance/{id}"), None)
     check(
         left is None,

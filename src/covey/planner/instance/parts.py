@@ -107,7 +107,7 @@ def presence(view: ClusterView, instance: Instance, is_new: bool = False) -> tup
     seed = (EnsureSeed(node=instance.node, seed=seed_of(view, instance), secret=instance.secret),) if instance.seeded else ()
     filtered = filtering(view, instance, None if is_new else instance)
     domain = EnsureDefined(node=instance.node, domain=domain_of(view, instance))
-    return (*seed, *routing(view, instance), *filtered, domain)
+    return (*seed, *routing(view, instance, is_new), *filtered, domain)
 
 
 def uses_of(instance: Instance) -> Uses:

@@ -70,15 +70,16 @@ def changed(view: ClusterView, *records: Record, without: Iterable[Record] = ())
     return view.apply([*((key_of(record), record) for record in records), *gone], view.revision, 0)
 
 
-def routing(view: ClusterView, instance: Instance) -> tuple[Step, ...]:
-    """The steps after which the instance's node leads packets to its guest, on networks where it does so for each."""
+def routing(view: ClusterView, instance: Instance, is_new: bool = False) -> tuple[Step, ...]:
+    """The steps after which the instance's node leads packets to its guest, on networks where it does so for each. Of one that is new
+    there, nothing is left when they are taken back."""
     return tuple(
         EnsureRouted(
             node=instance.node,
             network=network,
             instance=instance.id,
             addresses=addresses,
-            new=instance.state in ("adding", "restoring"),
+            new=is_new,
         )
         for network, addresses in routed_one_by_one(view, instance)
     )
@@ -118,7 +119,7 @@ def withdrawal(view: ClusterView, instance: Instance) -> Following:
     networks = tuple(dict.fromkeys(forward.network for forward in forwards))
     return Following(
         tuple(step for network in networks for step in laying_anew(view, after, network)),
-        _no_routes(view, instance, replace(instance, nics=())),
+        no_routes(view, instance),
         tuple(f"network/{network}" for network in networks),
         forwards,
     )
@@ -161,6 +162,11 @@ def following(view: ClusterView, before: Instance, after: Instance) -> Following
         _no_routes(view, before, after),
         tuple(f"network/{network}" for network, steps in laid_anew.items() if steps),
     )
+
+
+def no_routes(view: ClusterView, instance: Instance) -> tuple[Step, ...]:
+    """The steps after which the node in this record leads no packets to its guest."""
+    return _no_routes(view, instance, replace(instance, nics=()))
 
 
 def _no_routes(view: ClusterView, before: Instance, after: Instance) -> tuple[Step, ...]:

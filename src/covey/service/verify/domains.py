@@ -26,6 +26,8 @@ def check_domains(work: Work, node: Node, inventory: Inventory) -> None:
             _check_domain(work, node, instance, found.get(instance.id), inventory.drifts.get(instance.id, Drift()))
     for id in dict.fromkeys([*found, *inventory.seeds]):
         work.check()
+        if any(view.find_stale(id, node.id) for view in (work.before, work.after)):
+            continue  # a move left it there: it goes by itself, and is not started
         if work.before.find("instance", id) or work.after.find("instance", id):
             _check_place(work, node, id, found.get(id))
         elif work.is_settled("instance", id):

@@ -10,13 +10,14 @@ from covey.model.instance import Disk, Instance
 from covey.model.node import Node
 from covey.model.order import Inventory
 from covey.model.pool import FoundVolume, Pool, Volume
+from covey.model.removed import Removed
 from covey.model.requests.disk import GrowDisk, ImportDisk
 from covey.model.requests.repair import (
     RemoveOrphanImage,
     RemoveOrphanUpload,
     RemoveOrphanVolume,
 )
-from covey.model.view import ClusterView
+from covey.model.stale import Stale
 from covey.service.layers import FOREIGN, NO_FIX, layer_troubles
 from covey.service.verify.work import AND_FIX, ERROR, NO_TAG, WARNING, Work
 
@@ -147,18 +148,18 @@ def _check_volume(work: Work, node: Node, instance: Instance, disk: Disk, found:
         )
 
 
-def _is_needed(view: ClusterView, image: Image, node: Node) -> bool:
-    """Whether the node must have the image's file: the one that it was made on, and those with disks that were made of it."""
-    disks = (disk for instance in view.instances if instance.node == node.id for disk in instance.disks)
-    return image.node in ("", node.id) or any(disk.image == image.id for disk in disks)
+def owner_node(owner: Instance | Removed | Stale) -> str:
+    return owner.node if isinstance(owner, Instance) else owner.instance.node
 
 
 def check_images(work: Work, node: Node, inventory: Inventory) -> None:
     found = dict(inventory.images)
+    needed = {disk.image for owner, disk in work.after.disks if owner_node(owner) == node.id and disk.volume.format == "qcow2"}
     for image in work.after.all("image", Image):
-        if image.state == "ready" and work.is_settled("image", image.id):
+        is_home = image.node in ("", node.id)
+        if (is_home or image.id in needed) and image.state == "ready" and work.is_settled("image", image.id):
             work.check()
-            if image.id not in found and _is_needed(work.after, image, node):
+            if image.id not in found:
                 work.find(
                     f"{node.name}:{image.id}",
                     ERROR,
