@@ -316,7 +316,7 @@ STATE = {
     "api_socket": "the door of the command line and of local programs (mode 0600)",
     "agent_socket": "where the controller reaches the agent (mode 0600)",
     "store": "the store: SQLite in WAL mode, with `-wal` and `-shm` beside it and a `.lock`; a `.reserve` of disk for bad times",
-    "shared_store": "where the records of several machines are in etcd: its members, our certificate for it, and our door for other controllers",
+    "shared_store": "there when the records are in etcd: where that is, our certificate for it, and our door for other controllers",
     "agent": "`node-id`, this machine's identity, and `epoch.json`, the newest leader that was obeyed",
     "identity": "as a node of several: `node.key`, `node.pem`, `ca.pem`, and `membership.json`, the cluster and whose orders count",
     "events": "what happened: up to 5 numbered files of 5,000 events each",
@@ -338,6 +338,14 @@ def state_page() -> str:
         raise SystemExit(f"docs.generate: say what these parts of the state directory are: {missing}")
     rows = [(f"`{getattr(layout, name)}`", STATE[name]) for name in ("state", *names)]
     rows += [
+        (
+            "`DIR/store/etcd/`",
+            "this machine's part of etcd: its authority, certificates, `member.env` (how its member starts), `data-...` (the records)",
+        ),
+        (
+            "`DIR/store/moving.json`",
+            "a move of the records that is under way; what was cut off is settled by it at the next start",
+        ),
         ("`DIR/lock`", "held by `covey up`, or shared by the services, so that there is one Covey at a time"),
         ("`DIR/libvirt/sockets/`", "the private libvirtd's sockets, closed to all but root"),
         ("`DIR/libvirt/libvirtd.pid`", "its process"),

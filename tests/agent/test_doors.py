@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from covey.agent.agent import Agent
+from covey.agent.keeping import Keeping
 from covey.agent.listen import Doors
 from covey.agent.membership import Memberships, read_membership
 from covey.agent.server import make_app
@@ -107,7 +108,8 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         troubles.pop(about, None)
         troubles.update({about: trouble} if trouble else {})
 
-    doors = Doors(make_app(agent, memberships), tmp_path / "agent.sock", memberships, agent.hang_up, note)
+    keeping = Keeping(tmp_path / "store", tmp_path / "tls", memberships, N2, SystemClock())
+    doors = Doors(make_app(agent, memberships, keeping), tmp_path / "agent.sock", memberships, agent.hang_up, note)
     serving = asyncio.create_task(doors.serve(doors.open()))
     port = free_port()
     membership = Membership("c1", "demo", "n2", f"127.0.0.1:{port}", (N1, N2))

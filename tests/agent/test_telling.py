@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 
 from covey.agent.agent import Agent
+from covey.agent.keeping import Keeping
 from covey.agent.membership import Memberships
 from covey.agent.observe import Thermometer
 from covey.agent.server import make_app
@@ -163,9 +164,9 @@ async def test_an_order_of_a_kind_that_is_not_known_does_not_keep_others_from_be
     agent = Agent(N1, host, "s1", EpochFile(None), _Clock(), ABOUT)
     known = codec.encode(Order("1.0", (1, 1), "s1", EnsureAnswer(node=N1)))
     unknown = json.loads(json.dumps(known).replace("answer@1", "answer@99"))
-    async with httpx2.AsyncClient(
-        transport=httpx2.ASGITransport(app=make_app(agent, Memberships(tmp_path, N1, EpochFile(None)))), base_url="http://agent"
-    ) as client:
+    memberships = Memberships(tmp_path, N1, EpochFile(None))
+    app = make_app(agent, memberships, Keeping(tmp_path, tmp_path, memberships, N1, _Clock()))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://agent") as client:
         answer = await client.put("/orders", content=json.dumps([unknown, known]))
     assert [error and error["kind"] for error in answer.json()] == ["BadInput", None]
     await agent.close()

@@ -51,7 +51,8 @@ class Answer:
 class CoveyUp:
     """One Covey. `directory` is for whatever a story needs besides, `state` is its state directory, `netns` where its guests are."""
 
-    def __init__(self, hosts: str = "real", *options: str, state: Path | None = None) -> None:
+    def __init__(self, hosts: str = "real", *options: str, state: Path | None = None, shares: bool = False) -> None:
+        """With `shares` it takes part in a store of several: then records move to etcd as soon as two of a cluster do."""
         self.hosts = hosts
         self.options = options
         self.directory = Path(tempfile.mkdtemp(prefix=f"cvs{os.getpid()}-", dir=SCRATCH))
@@ -60,6 +61,8 @@ class CoveyUp:
         self.netns = f"cvs{os.getpid()}-{next(_numbers)}"
         self.log = self.directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
+        self._settings = self.directory / "covey.toml"
+        self._settings.write_text(f"[store]\nshared = {str(shares).lower()}\n")
         if hosts == "real":
             self.make_namespace()
             self._share_mounts()
@@ -74,6 +77,7 @@ class CoveyUp:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={"COVEY_CONFIG": str(self._settings), **os.environ},  # counts unless the story names a file itself
             )
         return self.process
 
@@ -297,9 +301,9 @@ class CoveyUp:
 
 
 @asynccontextmanager
-async def a_covey(hosts: str = "real", *options: str, initialised: bool = True) -> AsyncIterator[CoveyUp]:
+async def a_covey(hosts: str = "real", *options: str, initialised: bool = True, shares: bool = False) -> AsyncIterator[CoveyUp]:
     """A Covey that runs, with a cluster of one node, and (real) the network `default` and the image `tick`. KEEP=1 leaves it there."""
-    covey = CoveyUp(hosts, *options)
+    covey = CoveyUp(hosts, *options, shares=shares)
     try:
         await covey.start()
         if initialised:

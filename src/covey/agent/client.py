@@ -21,6 +21,7 @@ from covey.base.log import belongs_to
 from covey.model import codec
 from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Order, Outcome
 from covey.model.pool import Place, Volume
+from covey.model.sharing import Share
 from covey.model.step import Step
 from covey.model.transfer import Content, Found
 
@@ -199,6 +200,14 @@ class Link:
         except (httpx2.HTTPError, OSError) as error:
             raise self._silent(error) from error
 
+    async def share_store(self, share: Share) -> None:
+        """Give the node its part of the store. Raises Unavailable, Refused."""
+        wish = json.dumps({"epoch": self._epoch, "share": codec.encode(share)})
+        try:
+            _checked(await self._client.put("/store", content=wish))
+        except (httpx2.HTTPError, OSError) as error:
+            raise self._silent(error) from error
+
     async def console_log(self, instance: str, size: int) -> bytes:
         """The last `size` bytes at most that a guest printed. Raises Unavailable."""
         return await self._fetch(f"/console/{instance}/log", {"bytes": size})
@@ -287,6 +296,15 @@ class Link:
             yield terminal
         finally:
             await socket.close()
+
+
+async def take_share_back(way: Way, epoch: Epoch) -> None:
+    """Have a machine that is no node any more give up its part of the store. Raises Unavailable."""
+    try:
+        async with way.client() as client:
+            _checked(await client.delete("/store", params={"incarnation": epoch[0], "epoch": epoch[1]}))
+    except (httpx2.HTTPError, OSError) as error:
+        raise Unavailable(f"it does not answer: {error}", "the node that was removed") from error
 
 
 class Terminal:

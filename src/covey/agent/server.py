@@ -5,7 +5,8 @@ PUT /hello (a leader says its epoch), PUT /orders (many at once; answers at once
 POST /guest/ID/VERB, GET /screenshot/ID, GET /images/ID, PUT and DELETE /uploads/ID (an image that was sent), POST /export (a disk, as one stream),
 POST /volumes/parts (a volume, for the one node that it was offered to),
 GET /stream (a JSON message a line, for ever), GET /console/ID/log and WebSocket /console/ID; GET, PUT and DELETE /membership, and
-POST /membership/request (a signing request for its certificate); GET and PUT /certificate (the request when it is due, and what came of it).
+POST /membership/request (a signing request for its certificate); GET and PUT /certificate (the request when it is due, and what came of it);
+PUT and DELETE /store (its part of the store that several share, with the keys for it).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from covey.agent.agent import Agent
 from covey.agent.guest import GUEST_VERBS
 from covey.agent.handing_out import opened
+from covey.agent.keeping import Keeping
 from covey.agent.listen import PEER
 from covey.agent.membership import Memberships
 from covey.base.errors import BadInput, CoveyError, NotFound, Refused, check, require
@@ -34,6 +36,7 @@ from covey.model.membership import Membership
 from covey.model.names import check_uuid
 from covey.model.order import Charge, Order
 from covey.model.pool import Place, Volume
+from covey.model.sharing import Share
 
 MOST_REASON = 120  # bytes: a closing frame takes 123 (RFC 6455, section 5.5)
 
@@ -45,7 +48,7 @@ def _door_of(request: Request) -> str:
     return "" if port is None else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def make_app(agent: Agent, memberships: Memberships) -> Starlette:
+def make_app(agent: Agent, memberships: Memberships, keeping: Keeping) -> Starlette:
     async def hello(request: Request) -> Response:
         incarnation, epoch = json.loads(await request.body())
         memberships.check_is_of(request.query_params.get("cluster", ""))
@@ -97,8 +100,20 @@ def make_app(agent: Agent, memberships: Memberships) -> Starlette:
         agent.note("certificate", memberships.trouble)
         return _json({})
 
+    async def take_share(request: Request) -> Response:
+        wish = json.loads(await request.body())
+        agent.tasks.epochs.obey((wish["epoch"][0], wish["epoch"][1]))
+        await asyncio.to_thread(keeping.take, codec.decode(Share, wish["share"]))
+        return _json({})
+
+    async def drop_share(request: Request) -> Response:
+        agent.tasks.epochs.obey((int(request.query_params["incarnation"]), int(request.query_params["epoch"])))
+        await asyncio.to_thread(keeping.drop)
+        return _json({})
+
     async def leave_cluster(request: Request) -> Response:
         memberships.leave()
+        await asyncio.to_thread(keeping.drop)
         agent.hang_up()
         return _json({})
 
@@ -188,6 +203,8 @@ def make_app(agent: Agent, memberships: Memberships) -> Starlette:
             Route("/membership", show_membership, methods=["GET"]),
             Route("/membership", join_cluster, methods=["PUT"]),
             Route("/membership", leave_cluster, methods=["DELETE"]),
+            Route("/store", take_share, methods=["PUT"]),
+            Route("/store", drop_share, methods=["DELETE"]),
             Route("/certificate", due_certificate, methods=["GET"]),
             Route("/certificate", put_certificate, methods=["PUT"]),
             Route("/membership/request", request_certificate, methods=["POST"]),

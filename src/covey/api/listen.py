@@ -37,6 +37,7 @@ MOST_IN_LINE = 64  # requests that a client sends before it has read the answer 
 ACCEPT_AGAIN_S = 0.5
 FOR_CONTROLLERS = "covey.for_controllers"  # marks connections of the door for controllers
 START_LIMIT_S = 10.0
+HEAR_S = 1.0
 logger = structlog.get_logger()
 _CREDENTIALS = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
 
@@ -75,6 +76,7 @@ class _Overdone(Exception):
 class Http(_KnowsPeer, HttpToolsProtocol):
     """HTTP whose cost is bounded before anybody knows who asks: the parser itself takes heads without end."""
 
+    is_unheard = True  # it has asked nothing yet
     _patience: asyncio.TimerHandle | None = None
     _unused = 0  # bytes that came since the last end of a head, piece of a body or end of a request
 
@@ -93,6 +95,7 @@ class Http(_KnowsPeer, HttpToolsProtocol):
             self._refuse(BadInput(f"the head is larger than {LARGEST_HEAD} bytes", "request", "send fewer and shorter headers"))
 
     def on_message_begin(self) -> None:
+        self.is_unheard = False
         super().on_message_begin()
         self._await_head()
 
@@ -146,38 +149,60 @@ class _Server(uvicorn.Server):
         self._marks = marks
         self.listens = asyncio.Event()
         self._arriving: set[asyncio.Task[None]] = set()  # connections that are not through their handshake
-        self._doormen: list[asyncio.Task[None]] = []
+        self._open: list[socket.socket] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's own, which takes in whatever comes."""
         await self.lifespan.startup()
         self.servers = []
-        self._doormen = [asyncio.create_task(self._take_in(door)) for door in sockets or ()]
+        self._open = list(sockets or ())
+        for door in self._open:
+            asyncio.get_running_loop().add_reader(door, self._take_in, door)
         self.started = True
         self.listens.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        tasks = (*self._doormen, *self._arriving)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for door in self._open:
+            asyncio.get_running_loop().remove_reader(door)
+        self._open.clear()
+        await self._hear_newcomers()
+        for newcomer in self._arriving:
+            newcomer.cancel()
+        await asyncio.gather(*self._arriving, return_exceptions=True)
         await super().shutdown(sockets)
 
-    async def _take_in(self, door: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                newcomer, _ = await loop.sock_accept(door)
-            except OSError as error:  # no more files may be open, or it went away in the queue (accept(2))
-                logger.warning("a connection cannot be taken in", error=str(error))
-                await asyncio.sleep(ACCEPT_AGAIN_S)
-                continue
-            if len(self.server_state.connections) + len(self._arriving) >= MOST_CONNECTIONS:
-                newcomer.close()
-                continue
-            task = asyncio.create_task(self._welcome(newcomer))
-            self._arriving.add(task)
-            task.add_done_callback(self._arriving.discard)
+    async def _hear_newcomers(self) -> None:
+        """Who has come in is heard, else it would not know whether what it asked was done. For a moment only."""
+        deadline = asyncio.get_running_loop().time() + HEAR_S
+        while asyncio.get_running_loop().time() < deadline:
+            silent = any(isinstance(one, Http) and one.is_unheard for one in self.server_state.connections)
+            if not silent and not self._arriving:
+                return
+            await asyncio.sleep(0.01)
+
+    def _take_in(self, door: socket.socket) -> None:
+        """Somebody is at the door: nobody who was let in is forgotten, whenever the doors close."""
+        try:
+            newcomer, _ = door.accept()
+        except BlockingIOError:
+            return  # it went away in the queue
+        except OSError as error:  # no more files may be open (accept(2))
+            logger.warning("a connection cannot be taken in", error=str(error))
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(door)
+            loop.call_later(ACCEPT_AGAIN_S, self._look_again, door)
+            return
+        newcomer.setblocking(False)
+        if len(self.server_state.connections) + len(self._arriving) >= MOST_CONNECTIONS:
+            newcomer.close()
+            return
+        task = asyncio.create_task(self._welcome(newcomer))
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+
+    def _look_again(self, door: socket.socket) -> None:
+        if door in self._open:
+            asyncio.get_running_loop().add_reader(door, self._take_in, door)
 
     async def _welcome(self, newcomer: socket.socket) -> None:
         def protocol() -> Http:
@@ -210,24 +235,62 @@ class ControllersDoor:
     files: CertificateFiles | None = None
 
 
+class Doorways:
+    """The sockets of the doors that clients know. They may outlive who serves there: whoever comes meanwhile waits in the queue."""
+
+    def __init__(self) -> None:
+        self._here: tuple[Path, socket.socket] | None = None
+        self._network: tuple[str, int, socket.socket] | None = None
+
+    async def here(self, path: Path) -> socket.socket:
+        """Raises Refused, Unavailable."""
+        if self._here is None:
+            self._here = path, await _unix_socket(path)
+        return self._here[1].dup()
+
+    def network(self, address: Address) -> socket.socket:
+        """Raises Unavailable."""
+        if self._network and self._network[:2] != (address.host, address.port):
+            self._network[2].close()
+            self._network = None
+        if self._network is None:
+            self._network = address.host, address.port, _tcp_socket(address.host, address.port)
+        return self._network[2].dup()
+
+    def close(self) -> None:
+        if self._here:
+            self._here[0].unlink(missing_ok=True)
+            self._here[1].close()
+        if self._network:
+            self._network[2].close()
+        self._here = self._network = None
+
+
 @contextlib.asynccontextmanager
 async def listening(
-    app: App, path: Path, closing: asyncio.Event, address: Address | None = None, controllers: ControllersDoor | None = None
+    app: App,
+    path: Path,
+    closing: asyncio.Event,
+    address: Address | None = None,
+    controllers: ControllersDoor | None = None,
+    doorways: Doorways | None = None,
 ) -> AsyncIterator[int]:
     """The doors are open within: the unix socket `path` (0600), and TLS at `address`, whose port is yielded (0 without one; port 0 takes
-    a free one), and the one for controllers. On leaving, `closing` is set, so that streams end, and all is over within 3 s. Raises Refused when somebody else listens
+    a free one), and the one for controllers. `doorways` are the caller's to close. On leaving, `closing` is set, so that streams end, and all is over within 3 s. Raises Refused when somebody else listens
     there, Unavailable when a door cannot be opened."""
-    here = await _unix_socket(path)
-    doors: list[tuple[socket.socket, ssl.SSLContext | None, dict[str, Any]]] = [(here, None, {})]
+    ways = doorways or Doorways()
+    doors: list[tuple[socket.socket, ssl.SSLContext | None, dict[str, Any]]] = []
     try:
+        doors.append((await ways.here(path), None, {}))
         if address:
-            doors.append((_tcp_socket(address.host, address.port), server_context(address.files), {}))
+            doors.append((ways.network(address), server_context(address.files), {}))
         if controllers:
             doors.append((*await _for_controllers(controllers), {FOR_CONTROLLERS: True}))
     except BaseException:
         for door, _, _ in doors:
             door.close()
-        path.unlink(missing_ok=True)
+        if doorways is None:
+            ways.close()
         raise
     port = doors[1][0].getsockname()[1] if address else 0
     servers = [_Server(_config(app, context), marks) for _, context, marks in doors]
@@ -238,7 +301,8 @@ async def listening(
                 await server.listens.wait()
         yield port
     finally:
-        path.unlink(missing_ok=True)
+        if doorways is None:
+            ways.close()
         if controllers and controllers.address.startswith(UNIX):
             Path(controllers.address.removeprefix(UNIX)).unlink(missing_ok=True)
         closing.set()

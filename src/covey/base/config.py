@@ -121,6 +121,13 @@ class MetricSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """The records of a cluster of several machines."""
+
+    shared: bool = setting(True, _flag, "May this machine keep a copy of them, and lead? Needs etcd. `false`: it only hosts.")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Where this Covey is and how it is reached."""
 
@@ -131,6 +138,7 @@ class Settings:
     log: LogSettings = field(default_factory=LogSettings)
     jobs: JobSettings = field(default_factory=JobSettings)
     metrics: MetricSettings = field(default_factory=MetricSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
 
 
 @dataclass(frozen=True, slots=True)

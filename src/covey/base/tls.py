@@ -28,6 +28,8 @@ from covey.base.identity import CertificateFiles
 CA_LIFE = timedelta(days=20 * 365)
 SERVER_LIFE = timedelta(days=825)  # the longest that Apple's clients accept, even of a private authority
 RENEW_BEFORE = timedelta(days=30)
+CLIENT_LIFE = timedelta(days=3 * 365)
+CLIENT_LEFT = timedelta(days=2 * 365)  # a daemon shows the one that it has read when it began, for as long as it runs
 _EARLIER = timedelta(hours=1)  # valid from before now: clocks of clients differ
 _DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII)
 
@@ -47,6 +49,45 @@ def ensure_server_certificate(directory: Path, names: tuple[str, ...], clock: Cl
     if not _is_good(files, authority, wanted, now):
         _issue(files, authority, load_key(directory / "ca.key"), wanted, now)
     return files
+
+
+def ensure_client_certificate(directory: Path, name: str, clock: Clock = SystemClock()) -> CertificateFiles:
+    """A certificate for a client called `name`, good for CLIENT_LEFT at least, under the authority in `directory`, which must be there. It
+    names no host or address, so it does not matter where its bearer comes from. Raises Refused when a file is damaged or gone."""
+    files = CertificateFiles(directory / "client.pem", directory / "client.key", directory / "ca.pem")
+    now = datetime.fromtimestamp(clock.now(), UTC)
+    authority = load_certificate(files.ca)
+    if not _is_good_client(files, authority, now):
+        key, root_key = make_key(files.key), load_key(directory / "ca.key")
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = (
+            builder(
+                subject,
+                authority.subject,
+                key.public_key(),
+                root_key.public_key(),
+                now,
+                min(now + CLIENT_LIFE, authority.not_valid_after_utc),
+            )
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(key_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .sign(root_key, hashes.SHA256())
+        )
+        write_durably(files.certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    return files
+
+
+def _is_good_client(files: CertificateFiles, authority: x509.Certificate, now: datetime) -> bool:
+    if not (files.certificate.exists() and files.key.exists()):
+        return False
+    certificate = load_certificate(files.certificate)
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False  # of another cluster
+    lasts = min(now + CLIENT_LEFT, authority.not_valid_after_utc)
+    return certificate.public_key() == load_key(files.key).public_key() and certificate.not_valid_after_utc >= lasts
 
 
 def fingerprint(ca: Path) -> str:

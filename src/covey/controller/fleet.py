@@ -19,6 +19,7 @@ from covey.model.network import Network
 from covey.model.node import Node, Telemetry
 from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Observation, Observed, Outcome, Progress, Room, Telling
 from covey.model.pool import Place, Pool, Volume
+from covey.model.sharing import Share
 from covey.model.step import Step
 from covey.model.transfer import Content, Found
 from covey.model.view import ClusterView
@@ -207,6 +208,10 @@ class Fleet:
                     log.info("certificate renewed", node=node)
             except CoveyError as error:
                 log.warning("cannot renew the certificate; trying again", node=node, error=str(error))
+
+    async def share_store(self, node: str, share: Share) -> None:
+        """Give a node its part of the store. Raises Unavailable, Refused."""
+        await self._link(node).share_store(share)
 
     async def inventory(self, node: str) -> Inventory:
         """Everything of Covey's on a node. Raises Unavailable."""

@@ -9,7 +9,9 @@ import signal
 import sys
 from importlib.util import find_spec
 
+from covey.agent.place import Place
 from covey.base.errors import Refused, check
+from covey.main.etcd import keep_etcd
 from covey.main.layout import CANNOT, Choices, alone, choose, prepare
 
 __all__ = ["choose", "up"]
@@ -40,9 +42,14 @@ async def _supervise(choices: Choices) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with asyncio.TaskGroup() as group:
-        programs = [group.create_task(_keep_running(program, choices, stop)) for program in ("agent", "controller")]
-        group.create_task(_say_when_it_answers(choices, stop))
+    etcd = asyncio.create_task(keep_etcd(Place(choices.layout.store.parent).environment))
+    try:
+        async with asyncio.TaskGroup() as group:
+            programs = [group.create_task(_keep_running(program, choices, stop)) for program in ("agent", "controller")]
+            group.create_task(_say_when_it_answers(choices, stop))
+    finally:  # after the controller, which has given back its right to lead
+        etcd.cancel()
+        await asyncio.wait({etcd})
     return max(task.result() for task in programs)
 
 

@@ -1,4 +1,4 @@
-"""`python -m covey.main agent|controller|libvirtd|guests`, as `covey up` starts them, or systemd."""
+"""`python -m covey.main agent|controller|etcd|libvirtd|guests`, as `covey up` starts them, or systemd."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STARTED_AFTER_S = 10.0
 def main() -> None:
     """With `--parent` a program of `covey up`, without it a service of systemd's."""
     parser = argparse.ArgumentParser(prog="covey.main")
-    parser.add_argument("program", choices=("agent", "controller", "libvirtd", "guests"))
+    parser.add_argument("program", choices=("agent", "controller", "etcd", "libvirtd", "guests"))
     for option in ("state", "hosts", "netns", "listen"):
         parser.add_argument(f"--{option}")
     parser.add_argument("--config", default="")
@@ -60,6 +60,8 @@ def main() -> None:
         from covey.main.agent import run_agent as program
     elif given.program == "controller":
         from covey.main.controller import run_controller as program
+    elif given.program == "etcd":
+        from covey.main.etcd import run_etcd as program
     elif given.program == "libvirtd":
         from covey.main.libvirtd import become_libvirtd as program
     else:

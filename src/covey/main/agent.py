@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import pwd
 import secrets
+import shutil
+from importlib.util import find_spec
 
 from covey.agent.agent import Agent
+from covey.agent.keeping import Keeping
 from covey.agent.listen import Doors
 from covey.agent.membership import Memberships
 from covey.agent.server import make_app
@@ -61,10 +64,13 @@ async def run_agent(choices: Choices) -> None:
     keeps_libvirtd = not is_fake and not choices.is_service  # the service's is kept by systemd
     keeper = asyncio.create_task(keep_private_libvirtd(layout.state, choices.netns)) if keeps_libvirtd else None
     capabilities = await host.hypervisor.capabilities(Defaults().machine)
-    about = Telemetry(0.0, hypervisor=version, pool_path=str(layout.pool), capabilities=capabilities)
+    carries_store = choices.store.shared and bool(find_spec("covey.controller")) and bool(shutil.which("etcd"))
+    about = Telemetry(0.0, hypervisor=version, pool_path=str(layout.pool), capabilities=capabilities, carries_store=carries_store)
     agent = Agent(node_id(layout), host, secrets.token_hex(8), epochs, SystemClock(), about)
     agent.start()
-    doors = Doors(make_app(agent, memberships), layout.agent_socket, memberships, agent.hang_up, agent.note)
+    keeping = Keeping(layout.store.parent, layout.tls, memberships, node_id(layout), SystemClock())
+    app = make_app(agent, memberships, keeping)
+    doors = Doors(app, layout.agent_socket, memberships, agent.hang_up, agent.note)
     serving = asyncio.create_task(doors.serve(doors.open()))
     tell_systemd("READY=1", f"STATUS=answers at {layout.agent_socket}")
     try:

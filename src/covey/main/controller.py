@@ -1,118 +1,152 @@
-"""The controller's program."""
+"""The controller's program: it finds out where the records are, takes part in the cluster while they are there, and goes along when they
+move. Its doors stay: who comes meanwhile waits."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import secrets
-import socket
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 import structlog
 
 from covey.agent.membership import read_membership
-from covey.api.app import make_app
-from covey.api.listen import Address, ControllersDoor, listening
-from covey.api.news import Listening
+from covey.agent.place import Shared, read_shared
+from covey.api.listen import Doorways
 from covey.base.clock import Clock, SystemClock
-from covey.base.config import parse_address
-from covey.base.errors import Unavailable
+from covey.base.errors import CoveyError, Unavailable
 from covey.base.notify import tell_systemd
-from covey.base.run import run
-from covey.base.tls import ensure_server_certificate
-from covey.controller.controller import Candidacy, Controller, Term
-from covey.controller.events import EventLog
-from covey.controller.janitor import Retention
-from covey.controller.lead import Alone, Election, Held
-from covey.controller.way import way_to
-from covey.engine.ledger import Ledger
-from covey.main.layout import Choices, Layout, node_id
+from covey.main.layout import Choices, Layout
 from covey.main.lost import check_not_lost
-from covey.main.reachable import be_reachable, keep_certified
-from covey.main.shared import Shared, read_shared
-from covey.main.ways import NetworkWays, identity_here, is_the_clusters
-from covey.model.membership import Membership
-from covey.service.inside import Inside
-from covey.service.joining import Authority
-from covey.service.metrics import count_crashes
-from covey.service.standing import Lead, Standing
-from covey.service.tally import Tally
-from covey.store.feed import Feed
-from covey.store.history import History
+from covey.main.moving import Move, move_to_etcd, move_to_sqlite, settle_move
+from covey.main.part import InEtcd, Over, take_part
+from covey.store.moving import check_not_moved
 from covey.store.protocol import Store, Unmet
 from covey.store.schema import ensure_current
 from covey.store.sqlite import SqliteStore
 
-AGENT_PATIENCE_S = 10.0
+if TYPE_CHECKING:
+    from covey.store.etcd import EtcdStore  # a single machine needs neither it nor the memory that gRPC takes
+
 ASK_AGAIN_S = 0.5  # etcd, which may be starting just as we are
-MEMBER_LOOK_S = 1.0
-WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  (compared with, not bound to)
+LOOK_S = 0.5
 logger = structlog.get_logger()
 
 
 async def run_controller(choices: Choices) -> None:
     """Take part in the cluster whose store this machine shares; else lead its own, until the machine joins another's."""
-    shared = read_shared(choices.layout.shared_store)
-    if shared:
-        await _work(choices, shared)
-        return
-    member = asyncio.create_task(until_member(choices.layout))
-    leading = asyncio.create_task(_work(choices, None))
+    layout, clock = choices.layout, SystemClock()
+    doorways = Doorways()
+    has_failed = False  # a move, just now: the next one is not begun at once
     try:
-        await asyncio.wait((member, leading), return_when=asyncio.FIRST_COMPLETED)
+        while True:
+            await _settled(layout, clock)
+            shared = read_shared(layout.shared_store)
+            if shared:
+                has_failed = not await _work_in_etcd(choices, shared, doorways, has_failed, clock)
+            elif _is_led_elsewhere(layout):
+                doorways.close()  # nobody is to wait there
+                await stand_aside(layout, clock)
+            else:
+                has_failed = not await _work_alone(choices, doorways, has_failed, clock)
     finally:
-        for task in (member, leading):
-            task.cancel()
-        await asyncio.wait((member, leading))
-    if leading.cancelled():
-        await stand_aside(choices.layout)
-    leading.result()
+        doorways.close()
 
 
-async def until_member(layout: Layout) -> Membership:
-    """Returns when this machine belongs to a cluster that it joined."""
-    while not (found := read_membership(layout.identity)) or found.is_first:
-        await SystemClock().sleep(MEMBER_LOOK_S)
-    return found
+async def _settled(layout: Layout, clock: Clock) -> None:
+    """No move of the store is under way."""
+    while True:
+        try:
+            await settle_move(layout, clock)
+        except Unavailable as error:
+            logger.warning("etcd does not say whether the records have left it; asking again", error=str(error))
+            await clock.sleep(ASK_AGAIN_S)
+        else:
+            return
 
 
-async def stand_aside(layout: Layout) -> None:
-    """While the machine is a node of a cluster that is led elsewhere, there is nothing to lead here."""
-    while membership := read_membership(layout.identity):
+def _is_led_elsewhere(layout: Layout) -> bool:
+    membership = read_membership(layout.identity)
+    return membership is not None and not membership.is_first
+
+
+async def stand_aside(layout: Layout, clock: Clock) -> None:
+    """While the machine is a node of a cluster that is led elsewhere, and has no part of its store, there is nothing to do here."""
+    membership = read_membership(layout.identity)
+    if membership:
         logger.info("led from elsewhere", membership=str(membership), doors=list(membership.doors))
         tell_systemd("READY=1", f"STATUS={membership}, led from {', '.join(membership.doors)}")
-        await SystemClock().sleep(3600.0)
+    while _is_led_elsewhere(layout) and not layout.shared_store.exists():
+        await clock.sleep(LOOK_S)
 
 
-async def _work(choices: Choices, shared: Shared | None) -> None:
-    layout, clock = choices.layout, SystemClock()
-    if shared:
-        store: Store = await _open_shared(shared, layout, clock)
-        reserve_used = _never
-    else:
-        own = await SqliteStore.open(layout.store, clock)
-        store, reserve_used = own, lambda: own.reserve_used
+# --- the records are this machine's own ---------------------------------------------------------------------------------------------
+async def _work_alone(choices: Choices, doorways: Doorways, is_patient: bool, clock: Clock) -> bool:
+    """Until the machine joins another's cluster, or the records are in etcd. False when they were to move, and could not."""
+    layout = choices.layout
+    store = await SqliteStore.open(layout.store, clock)
     try:
-        if not shared:
-            await check_not_lost(store, layout)
-            await ensure_current(store)
-        await _take_part(store, clock, choices, shared, reserve_used)
+        await check_not_moved(store, str(layout.store))
+        await check_not_lost(store, layout)
+        await ensure_current(store)
+        over = Over(is_patient=is_patient)
+        async with _watching(over, lambda: _is_led_elsewhere(layout), clock):
+            await take_part(store, clock, choices, None, over, doorways, lambda: store.reserve_used)
+        return not over.etcd or await _carry_to_etcd(layout, store, *over.etcd, clock)
     finally:
         await store.close()
 
 
-def _never() -> bool:
-    return False
+async def _carry_to_etcd(layout: Layout, store: Store, move: Move, etcd: Store, clock: Clock) -> bool:
+    """Writes are paused from before this until somebody leads again. What went wrong is settled when the store is opened anew."""
+    began = clock.monotonic()
+    try:
+        records = await move_to_etcd(layout, store, etcd, move)
+    except CoveyError as error:
+        logger.warning("the records could not be moved to etcd", error=str(error))
+        return False
+    finally:
+        await etcd.close()
+    logger.info("the records are in etcd", records=records, seconds=round(clock.monotonic() - began, 3))
+    return True
 
 
-async def _open_shared(shared: Shared, layout: Layout, clock: Clock) -> Store:
-    """The store of all, as soon as it answers."""
-    from covey.store.etcd import EtcdStore  # a single machine needs neither it nor the memory that gRPC takes
+# --- several machines share them ----------------------------------------------------------------------------------------------------
+async def _work_in_etcd(choices: Choices, shared: Shared, doorways: Doorways, is_patient: bool, clock: Clock) -> bool:
+    """Until this machine has no part of them any more, or has them for itself. False when they were to move, and could not."""
+    layout = choices.layout
+    store = await _open_etcd(shared, layout, clock)
+    if store is None:
+        return True
+    try:
+        over = Over(is_patient=is_patient)
+        async with _watching(over, lambda: _is_elsewhere(layout, shared, store), clock):
+            await take_part(store, clock, choices, InEtcd(shared, store), over, doorways)
+        return not over.comes_home or await _carry_home(layout, store, clock)
+    finally:
+        await store.close()
 
-    while True:
+
+async def _carry_home(layout: Layout, store: Store, clock: Clock) -> bool:
+    began = clock.monotonic()
+    try:
+        records = await move_to_sqlite(layout, store, clock)
+    except CoveyError as error:
+        logger.warning("the records could not be moved out of etcd", error=str(error))
+        return False
+    logger.info("the records are this machine's own", records=records, seconds=round(clock.monotonic() - began, 3))
+    return True
+
+
+async def _open_etcd(shared: Shared, layout: Layout, clock: Clock) -> EtcdStore | None:
+    """The store of all, as soon as it answers; None when it is to be looked for elsewhere by then."""
+    from covey.store.etcd import EtcdStore
+
+    while read_shared(layout.shared_store) == shared:
         try:
             store = await EtcdStore.open(shared.endpoints, shared.files, clock)
             try:
+                await check_not_moved(store, "etcd")
                 await check_not_lost(store, layout)
                 await ensure_current(store)
             except BaseException:
@@ -124,116 +158,29 @@ async def _open_shared(shared: Shared, layout: Layout, clock: Clock) -> Store:
         except Unavailable as error:
             logger.warning("etcd does not answer; asking again", error=str(error))
             await clock.sleep(ASK_AGAIN_S)
+    return None
 
 
-async def _take_part(
-    store: Store, clock: Clock, choices: Choices, shared: Shared | None, reserve_used: Callable[[], bool]
-) -> None:
-    """Follow, lead whenever that may be, and keep the doors open, until cancelled."""
-    layout, node = choices.layout, node_id(choices.layout)
-    feed, history = Feed(store), History(store)
-    await feed.start()
-    await history.start()
-    events = EventLog(layout.events, feed, history, clock)
-    candidacy: Candidacy = Election(store, clock, node, shared.controllers) if shared else Alone(store, clock, node)
-    standing = Standing(
-        feed, clock, node=node, ways=lambda holder, address: way_to(holder, address, identity_here(layout, clock))
-    )
-    address, authority = await _network(choices, clock)
-    inside = Inside(
-        feed,
-        history,
-        standing,
-        store,
-        clock,
-        events,
-        secrets.token_hex,
-        Tally(feed, secrets.token_hex(4)),
-        reserve_used,
-        choices.metrics.instances,
-        authority,
-        choices.config,
-    )
-    leads = asyncio.Event()
-    ways = NetworkWays(layout, clock)
-    reaching: list[asyncio.Task[None]] = []  # what else goes on while it leads
+def _is_elsewhere(layout: Layout, shared: Shared, store: EtcdStore) -> bool:
+    """Whether what the machine was told of etcd is another thing by now. That members came or went is none."""
+    told = read_shared(layout.shared_store)
+    if told and told != shared and (told.files, told.controllers) == (shared.files, shared.controllers):
+        store.be_with(told.endpoints)
+    return told is None or (told.files, told.controllers) != (shared.files, shared.controllers)
 
-    def term(right: Held) -> Term:
-        ledger = Ledger(store, clock, right.leadership, right.revision)
-        kept = Retention(choices.jobs.keep, choices.jobs.keep_for)
-        return Term(store, feed, ledger, clock, ways, secrets.token_hex, kept)
 
-    def begin(term: Term) -> None:
-        standing.lead = Lead(term.engine, term.fleet)
-        leads.set()
-        tell_systemd("STATUS=leads the cluster")
-        if authority:
-            work = be_reachable(feed, term.engine, layout, authority, clock)
-            reaching.append(asyncio.create_task(work, name="reachable"))
-            renewing = keep_certified(term.fleet, authority, ways, clock)
-            reaching.append(asyncio.create_task(renewing, name="certificates"))
+@contextlib.asynccontextmanager
+async def _watching(over: Over, is_over: Callable[[], bool], clock: Clock) -> AsyncIterator[None]:
+    """`over` is set as soon as `is_over`."""
 
-    def end() -> None:
-        standing.lead = None
-        while reaching:
-            reaching.pop().cancel()
-        tell_systemd("STATUS=follows")
+    async def look() -> None:
+        while not is_over():
+            await clock.sleep(LOOK_S)
+        over.set()
 
-    controller = Controller(feed, candidacy, term, begin, end, Listening(inside).run)
+    task = asyncio.create_task(look())
     try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(feed.followed(), name="feed")
-            group.create_task(controller.run(), name="controller")
-            if shared is None:
-                await leads.wait()
-            await events.start()
-            door = ControllersDoor(shared.controllers, identity_here(layout, clock)) if shared else None
-            group.create_task(_serve(inside, layout, address, door), name="doors")
+        yield
     finally:
-        await standing.close()
-        await events.close()
-        await history.close()
-        await feed.close()
-
-
-async def _until_an_agent_answers(feed: Feed, clock: Clock) -> None:
-    """Agent and controller begin at once: whoever finds the doors open finds a machine to work on, too. An agent that cannot begin does
-    not keep them shut for ever: `covey status` is to say so."""
-    deadline = clock.monotonic() + AGENT_PATIENCE_S
-    while not feed.view.telemetry and clock.monotonic() < deadline:
-        await clock.sleep(0.02)
-
-
-async def _own_names(host: str) -> tuple[str, ...]:
-    """The names and addresses by which clients may come: what is listened on, and for "every address" those of this machine."""
-    return tuple(dict.fromkeys(["localhost", socket.gethostname(), host, *await _own_addresses(host)]))
-
-
-async def _own_addresses(host: str) -> list[str]:
-    """Where others find what is listened on there."""
-    if host not in WILDCARDS:
-        return [host]
-    told = await run(["ip", "-json", "address"], timeout_s=10, object="--listen")
-    return [one["local"] for link in json.loads(told.stdout) for one in link["addr_info"] if one.get("scope") == "global"]
-
-
-async def _network(choices: Choices, clock: Clock) -> tuple[Address | None, Authority | None]:
-    """Where to listen on the network, and the authority that says who we are there; None for not at all."""
-    if not choices.listen:
-        return None, None
-    host, port = parse_address(choices.listen)
-    files = ensure_server_certificate(choices.layout.tls, await _own_names(host))
-    doors = tuple(f"[{one}]:{port}" if ":" in one else f"{one}:{port}" for one in await _own_addresses(host))
-    authority = Authority(choices.layout.tls, doors, clock) if is_the_clusters(choices.layout) else None
-    return Address(host, port, files), authority
-
-
-async def _serve(inside: Inside, layout: Layout, address: Address | None, door: ControllersDoor | None) -> None:
-    """Keep the doors open."""
-    inside.feed.listen(count_crashes)
-    if door is None:
-        await _until_an_agent_answers(inside.feed, inside.clock)
-    async with listening(make_app(inside), layout.api_socket, inside.closing, address, door) as port:
-        logger.info("the doors are open", socket=str(layout.api_socket), tls_port=port)
-        tell_systemd("READY=1", "STATUS=leads the cluster" if inside.standing.lead else "STATUS=follows")
-        await inside.history.followed()
+        task.cancel()
+        await asyncio.wait({task})

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from covey.base.config import JobSettings, LogSettings, MetricSettings, parse_address, read_settings
+from covey.base.config import JobSettings, LogSettings, MetricSettings, StoreSettings, parse_address, read_settings
 from covey.base.errors import Refused, check
 from covey.base.files import remove_durably, write_durably
 
@@ -101,6 +101,7 @@ class Choices:
     log: LogSettings = field(default_factory=LogSettings)
     jobs: JobSettings = field(default_factory=JobSettings)
     metrics: MetricSettings = field(default_factory=MetricSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
     sockets: str = ""  # directory of the daemons' sockets, "" for the state directory
     is_service: bool = False  # started by systemd, and libvirtd is a unit of its own
 
@@ -130,6 +131,7 @@ def choose(config: str, **said: str | None) -> Choices:
         settings.log,
         settings.jobs,
         settings.metrics,
+        settings.store,
     )
 
 

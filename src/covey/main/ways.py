@@ -15,9 +15,11 @@ from covey.model.view import ClusterView
 
 
 def is_the_clusters(layout: Layout) -> bool:
-    """Whether the authority here is the cluster's: a machine that joined has one for its own door only."""
-    membership = read_membership(layout.identity)
-    return membership is None or membership.is_first
+    """Whether the authority here is the cluster's: a machine that joined, and carries no controller, has one for its own door only."""
+    if read_membership(layout.identity) is None:
+        return True
+    own, clusters = layout.tls / "ca.pem", files_in(layout.identity).ca
+    return (layout.tls / "ca.key").exists() and own.exists() and own.read_bytes() == clusters.read_bytes()
 
 
 def identity_here(layout: Layout, clock: Clock) -> CertificateFiles:
@@ -42,6 +44,12 @@ class NetworkWays:
             self._context = caller_context(identity_here(self._layout, self._clock))
         local = LocalWay(self._layout.agent_socket)
         return local, *(NetworkWay(address, id, self._context) for address, id in others if self._context)
+
+    def to(self, node: str, address: str) -> Way:
+        """To the agent of one that is no node any more."""
+        if node == self._own:
+            return LocalWay(self._layout.agent_socket)
+        return NetworkWay(address, node, caller_context(identity_here(self._layout, self._clock)))
 
     def refresh(self) -> None:
         """New connections show the certificate that this node has by now."""

@@ -109,6 +109,7 @@ class Telemetry:
     instances: dict[str, InstanceUse] = field(default_factory=dict)
     problems: tuple[str, ...] = ()  # sentences: "libvirt does not answer since ..."
     pool_path: str = ""  # where it would keep the first pool
+    carries_store: bool = False  # it has a controller and etcd, and may have a part of the store that several share
     capabilities: Capabilities = field(default_factory=Capabilities)
     interfaces: tuple[str, ...] = ()  # of the machine's own, neither guests' nor Covey's; () when it does not say
     bridges: tuple[str, ...] = ()  # those of them that are bridges, and up

@@ -152,6 +152,9 @@ def _findings(inside: Inside, view: ClusterView) -> Iterator[Line]:
     if inside.reserve_used():
         advice = "make room on the disk of the state directory at once; changes are refused when the reserve is gone, too"
         yield _line(ERROR, "store", "its disk is full, it lives on its reserve", 0.0, advice)
+    for silent in inside.store_troubles():
+        advice = f"see to {silent.node}: covey node info {silent.node}; one more that fails may stop all changes; guests run on"
+        yield _line(WARNING, "store", f"the copy of the records on {silent.node} does not answer", silent.since, advice)
     if loose := find_looseness(inside.config):
         yield _line(WARNING, inside.config, loose, 0.0, f"chown root {inside.config}; chmod o-w {inside.config}")
     yield from _of_nodes(view)

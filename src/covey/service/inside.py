@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from covey.base.clock import Clock
 from covey.base.errors import Unavailable
@@ -22,8 +23,19 @@ from covey.store.protocol import Store
 LONGEST_CATCH_UP_S = 5.0
 
 
+class StoreTrouble(NamedTuple):
+    """A member of the shared store that does not answer: its node's name, and since when."""
+
+    node: str
+    since: float
+
+
 def _never() -> bool:
     return False
+
+
+def _none() -> tuple[StoreTrouble, ...]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,7 @@ class Inside:
     instance_metrics: bool = True
     authority: Authority | None = None  # None where no machine can come in over the network
     config: str = ""  # the settings file, "" for none
+    store_troubles: Callable[[], tuple[StoreTrouble, ...]] = _none
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

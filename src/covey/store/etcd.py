@@ -21,6 +21,7 @@ from covey.base.errors import Bug, CoveyError, NotFound, Unavailable
 from covey.base.identity import CertificateFiles
 from covey.store.etcd_lease import EtcdLease
 from covey.store.etcd_link import Link, Member
+from covey.store.etcd_members import EtcdMembers
 from covey.store.etcd_messages import (
     ALARM,
     ASCENDING,
@@ -154,6 +155,15 @@ class EtcdStore:
         for follower in followers:
             await follower.ended()
         await self._link.close()
+
+    @property
+    def members(self) -> EtcdMembers:
+        """The servers themselves."""
+        return EtcdMembers(self._link)
+
+    def be_with(self, addresses: Sequence[str]) -> None:
+        """Speak to these members from now on, the nearest first."""
+        self._link.be_with(addresses)
 
     async def make_room(self) -> int:
         """Give back what etcd's database keeps of the past: forget all history, have each member write its file anew, and lift the alarm

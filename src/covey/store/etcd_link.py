@@ -74,10 +74,19 @@ class Link:
             shown = (files.ca.read_bytes(), files.key.read_bytes(), files.certificate.read_bytes())
         except OSError as error:
             raise NotFound(f"a certificate for etcd cannot be read: {error.strerror}", error.filename) from error
-        credentials = grpc.ssl_channel_credentials(*shown)
-        self.members = tuple(Member(address, credentials) for address in addresses)
-        self._order = deque(self.members)
+        self._credentials = grpc.ssl_channel_credentials(*shown)
+        self.members: tuple[Member, ...] = ()
+        self._order: deque[Member] = deque()
         self._term = 0
+        self._left: list[Member] = []  # asked no more; what is under way there may still be answered
+        self.be_with(addresses)
+
+    def be_with(self, addresses: Sequence[str]) -> None:
+        """From now on these are the members, the nearest first."""
+        known = {member.address: member for member in self.members}
+        self._left += [member for address, member in known.items() if address not in addresses]
+        self.members = tuple(known.get(address) or Member(address, self._credentials) for address in addresses)
+        self._order = deque(self.members)
         self.name = "etcd at " + ", ".join(addresses)
 
     async def read(self, procedure: Procedure[A], request: object, patience_s: float = PATIENCE_S) -> A:
@@ -168,7 +177,7 @@ class Link:
             call.cancel()
 
     async def close(self) -> None:
-        for member in self.members:
+        for member in (*self.members, *self._left):
             await member.channel.close()
 
     async def _outcome(self, member: Member, procedure: Procedure[A], request: object, patience_s: float) -> A | CoveyError:
@@ -178,7 +187,7 @@ class Link:
             return self._explain(error, member)
         except CoveyError as error:
             return error
-        while self._order[0] is not member:  # those before it were asked, too, and are slower or silent
+        while member in self._order and self._order[0] is not member:  # those before it were asked, too, and are slower or silent
             self._order.rotate(-1)
         return answer
 

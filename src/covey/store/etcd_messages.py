@@ -20,7 +20,8 @@ _WRAP = 1 << 64  # negative numbers are written as if they were unsigned, of 64 
 
 
 class _Field(NamedTuple):
-    """Where a field of a message stands. `of` is the class of the message in it, None for bytes, text and numbers."""
+    """Where a field of a message stands. `of` is the class of the message in it, None for bytes, text and numbers;
+    `bytes` for a list of these."""
 
     number: int
     name: str
@@ -29,7 +30,7 @@ class _Field(NamedTuple):
 
 
 def at(number: int, default: Any, of: type[Any] | None = None) -> Any:
-    """A field. The default tells its kind: a tuple is a list of messages, any other default with `of` is a single message."""
+    """A field. The default tells its kind: a tuple is a list of messages (or of bytes), any other default with `of` is a single message."""
     return field(default=default, metadata={"number": number, "of": of})
 
 
@@ -145,7 +146,20 @@ class AlarmRequest:
 
 @dataclass(frozen=True, slots=True)
 class EmptyRequest:
-    """To defragment, and to ask how a member is."""
+    """To defragment, to ask how a member is, and which there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberAddRequest:
+    peer_urls: tuple[bytes, ...] = at(1, (), bytes)
+    is_learner: bool = at(2, False)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRequest:
+    """To remove it, or to give it a vote."""
+
+    id: int = at(1, 0)
 
 
 # --- what comes back --------------------------------------------------------------------------------------------------------------------
@@ -213,6 +227,30 @@ class StatusAnswer(Answer):
 
 
 @dataclass(frozen=True, slots=True)
+class PeerMember:
+    """`name` is "" until it has come for the first time. A learner has no vote."""
+
+    id: int = at(1, 0)
+    name: bytes = at(2, b"")
+    peer_urls: tuple[bytes, ...] = at(3, (), bytes)
+    client_urls: tuple[bytes, ...] = at(4, (), bytes)
+    is_learner: bool = at(5, False)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberListAnswer(Answer):
+    """Of all that is asked about members."""
+
+    members: tuple[PeerMember, ...] = at(2, (), PeerMember)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberAddAnswer(Answer):
+    member: PeerMember = at(2, PeerMember(), PeerMember)
+    members: tuple[PeerMember, ...] = at(3, (), PeerMember)
+
+
+@dataclass(frozen=True, slots=True)
 class Procedure(Generic[A]):
     """A remote procedure and the kind of its answers. One that `streams` takes any number of requests and gives any number of answers."""
 
@@ -231,6 +269,10 @@ KEEP_ALIVE = Procedure("/etcdserverpb.Lease/LeaseKeepAlive", LeaseAnswer, stream
 ALARM = Procedure("/etcdserverpb.Maintenance/Alarm", AlarmAnswer)
 DEFRAGMENT = Procedure("/etcdserverpb.Maintenance/Defragment", Answer)
 STATUS = Procedure("/etcdserverpb.Maintenance/Status", StatusAnswer)
+MEMBERS = Procedure("/etcdserverpb.Cluster/MemberList", MemberListAnswer)
+ADD_MEMBER = Procedure("/etcdserverpb.Cluster/MemberAdd", MemberAddAnswer)
+REMOVE_MEMBER = Procedure("/etcdserverpb.Cluster/MemberRemove", MemberListAnswer)
+PROMOTE_MEMBER = Procedure("/etcdserverpb.Cluster/MemberPromote", MemberListAnswer)
 
 
 # --- to bytes and back ------------------------------------------------------------------------------------------------------------------
@@ -241,7 +283,7 @@ def encode(message: Any) -> bytes:
         value = getattr(message, name)
         if of is not None:
             for each in value if isinstance(value, tuple) else (value,) if value is not None else ():
-                _put_bytes(parts, number, encode(each))
+                _put_bytes(parts, number, each if isinstance(each, bytes) else encode(each))
         elif value == default:
             continue
         elif isinstance(value, bytes):
@@ -268,7 +310,7 @@ def decode(kind: type[M], data: bytes) -> M:
         elif not isinstance(value, bytes):
             raise ValueError(f"field {number} of {kind.__name__} is no message")
         elif isinstance(default, tuple):
-            values.setdefault(name, []).append(decode(of, value))
+            values.setdefault(name, []).append(value if of is bytes else decode(of, value))
         else:
             values[name] = decode(of, value)
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

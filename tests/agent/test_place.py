@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from covey.agent.place import read_shared
 from covey.base.errors import Refused
-from covey.main.shared import read_shared
 
 SAID = {"endpoints": ["10.0.0.1:2379"], "certificate": "e.pem", "key": "/k/e.key", "ca": "ca.pem", "controllers": "10.0.0.1:7445"}
 
