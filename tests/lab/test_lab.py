@@ -22,20 +22,21 @@ LAB = Lab("trial", Path("/srv"), 3)
 
 # --- the plan ----------------------------------------------------------------------------------------------------------------------
 def test_a_new_lab_gets_a_switch_all_nodes_and_one_cluster() -> None:
-    steps = plan_up(LAB, set(), has_switch=False, has_cluster=False, members=set())
+    steps = plan_up(LAB, set(), has_switch=False, has_cluster=False, members=set(), is_shared=False)
     assert [(step.kind, step.node) for step in steps] == [
         ("switch", ""), ("power", "n1"), ("power", "n2"), ("power", "n3"), ("init", "n1"), ("join", "n2"), ("join", "n3"),
+        ("share", ""),
     ]  # fmt: skip
 
 
 def test_only_what_is_lacking_is_made() -> None:
-    assert plan_up(LAB, {"n1", "n2", "n3"}, has_switch=True, has_cluster=True, members={"n2", "n3"}) == ()
-    steps = plan_up(LAB, {"n1", "n3"}, has_switch=True, has_cluster=True, members={"n3"})
+    assert plan_up(LAB, {"n1", "n2", "n3"}, has_switch=True, has_cluster=True, members={"n2", "n3"}, is_shared=True) == ()
+    steps = plan_up(LAB, {"n1", "n3"}, has_switch=True, has_cluster=True, members={"n3"}, is_shared=True)
     assert [(step.kind, step.node) for step in steps] == [("power", "n2"), ("join", "n2")]
 
 
 def test_a_lab_of_one_node_joins_nothing() -> None:
-    steps = plan_up(Lab("trial", Path("/srv"), 1), set(), has_switch=True, has_cluster=False, members=set())
+    steps = plan_up(Lab("trial", Path("/srv"), 1), set(), has_switch=True, has_cluster=False, members=set(), is_shared=True)
     assert [step.kind for step in steps] == ["power", "init"]
 
 

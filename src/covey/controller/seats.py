@@ -35,6 +35,11 @@ class Change:
     peer: Peer | None = None
 
 
+def most_seats(nodes: int) -> int:
+    """How many of so many nodes have a seat."""
+    return _COUNTS.get(nodes, MOST_VOTES)
+
+
 def url_of(address: str) -> str:
     """Where the member of the node is whose agent listens there."""
     return f"https://{beside(address, MEMBERS)}"
@@ -61,7 +66,7 @@ def seated(nodes: Collection[Candidate], peers: Collection[Peer]) -> tuple[Candi
     """Who is to have a seat: those that have one stay, as far as there is room."""
     urls = {peer.url for peer in peers}
     able = [one for one in nodes if one.carries or one.url in urls]
-    count = _COUNTS.get(len(able), MOST_VOTES)
+    count = most_seats(len(able))
     order = sorted(able, key=lambda one: (one.carries is None, one.url not in urls, one.since, one.node))
     return tuple(order[:count])
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from typing import Any
 
 from covey.agent.membership import read_membership
+from covey.agent.place import read_shared
 from covey.base.errors import CoveyError, StepFailed
 from covey.base.run import run
 from covey.client.connection import Connection
 from covey.client.door import LocalDoor
+from covey.controller.seats import most_seats
 from covey.lab.layout import NETWORK, REPLICATION, Lab, LabNode
 from covey.lab.node import COVEY, way_in
+from covey.lab.processes import find_init
 from covey.main.layout import Layout
 from covey.model.membership import Membership
 
@@ -66,13 +70,44 @@ async def ensure_joined(lab: Lab, node: LabNode) -> bool:
     return True
 
 
+def copies(lab: Lab) -> int:
+    """On how many nodes the records are to be; one: only where the cluster was made."""
+    return most_seats(lab.count) if shutil.which("etcd") else 1
+
+
+def is_shared(lab: Lab) -> bool:
+    """Whether the records are on so many nodes, and each node knows where."""
+    if copies(lab) == 1:
+        return True
+    told = [read_shared(Layout(node.state).shared_store) for node in lab.nodes]
+    return all(shared and len(shared.endpoints) == copies(lab) for shared in told)
+
+
+async def ensure_shared(lab: Lab) -> bool:
+    """Whether it was only now that the records came to be where they are to be. Raises StepFailed when they do not."""
+    if is_shared(lab):
+        return False
+    deadline = asyncio.get_running_loop().time() + READY_LIMIT_S
+    while not (is_shared(lab) and all([await has_cluster(node) for node in lab.nodes])):
+        if asyncio.get_running_loop().time() > deadline:
+            raise StepFailed(f"its records are not on {copies(lab)} nodes after {READY_LIMIT_S:g} s", lab, "covey lab status")
+        await asyncio.sleep(_LOOK_EVERY_S)
+    return True
+
+
 async def what_the_cluster_sees(lab: Lab) -> dict[str, str]:
-    """What the first node says of each by name: ready, joining, behind, or that it does not answer. Nothing while it is silent itself."""
-    try:
-        nodes = await _ask(lab.nodes[0], "nodes", LOOK_LIMIT_S)
-    except CoveyError:
-        return {}
-    return {node["name"]: node["state"] if node["answers"] else "does not answer" for node in nodes["items"]}
+    """What the first node that answers says of each by name: ready, joining, behind, or that it does not answer. Nothing while all are
+    silent."""
+    for node in lab.nodes:
+        if not find_init(node):
+            continue
+        try:
+            nodes = await _ask(node, "nodes", LOOK_LIMIT_S)
+        except CoveyError:
+            continue
+        if nodes["items"]:  # else it stands alone yet
+            return {one["name"]: one["state"] if one["answers"] else "does not answer" for one in nodes["items"]}
+    return {}
 
 
 async def what_covey_says(node: LabNode) -> str:

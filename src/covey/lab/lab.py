@@ -21,9 +21,12 @@ from covey.base.errors import NotFound, Refused, Unavailable, check
 from covey.base.run import run
 from covey.lab import wiring
 from covey.lab.cluster import (
+    copies,
     ensure_cluster,
     ensure_joined,
+    ensure_shared,
     has_cluster,
+    is_shared,
     membership_of,
     what_covey_says,
     what_the_cluster_sees,
@@ -42,7 +45,7 @@ Tell = Callable[[str], None]
 class Step:
     """One part of making a lab: what is done, for which node ("" for none), and how it is said."""
 
-    kind: str  # switch | power | init | join
+    kind: str  # switch | power | init | join | share
     node: str
     says: str
 
@@ -55,8 +58,11 @@ def check_machine() -> None:
 
 
 # --- making and removing -----------------------------------------------------------------------------------------------------------
-def plan_up(lab: Lab, on: AbstractSet[str], has_switch: bool, has_cluster: bool, members: AbstractSet[str]) -> tuple[Step, ...]:
-    """What is to be done for all nodes to run and to be of one cluster, when those of `on` run already, and `members` have joined it."""
+def plan_up(
+    lab: Lab, on: AbstractSet[str], has_switch: bool, has_cluster: bool, members: AbstractSet[str], is_shared: bool
+) -> tuple[Step, ...]:
+    """What is to be done for all nodes to run and to be of one cluster, when those of `on` run already, and `members` have joined it; and
+    for its records to be where they are to be."""
     subnets = ", ".join(f"{segment.name} {segment.subnet}" for segment in SEGMENTS)
     switch = () if has_switch else (Step("switch", "", f"a switch with two networks: {subnets}"),)
     power = tuple(
@@ -67,7 +73,8 @@ def plan_up(lab: Lab, on: AbstractSet[str], has_switch: bool, has_cluster: bool,
     first, *others = (node.name for node in lab.nodes)
     made = () if has_cluster else (Step("init", first, f"a cluster {lab.name} on {first}"),)
     joins = tuple(Step("join", name, f"{name} joins the cluster") for name in others if name not in members)
-    return (*switch, *power, *made, *joins)
+    share = () if is_shared else (Step("share", "", f"the records are on {copies(lab)} nodes"),)
+    return (*switch, *power, *made, *joins, *share)
 
 
 async def what_up_does(lab: Lab) -> tuple[Step, ...]:
@@ -76,7 +83,8 @@ async def what_up_does(lab: Lab) -> tuple[Step, ...]:
     members = {node.name for node in lab.nodes if membership_of(node)}
     bridges = await wiring.links(lab.switch)
     is_made = bool(members) or await has_cluster(lab.nodes[0])
-    return plan_up(lab, on, all(segment.name in bridges for segment in SEGMENTS), is_made, members)
+    has_switch = all(segment.name in bridges for segment in SEGMENTS)
+    return plan_up(lab, on, has_switch, is_made, members, is_shared(lab))
 
 
 async def up(lab: Lab, tell: Tell) -> None:
@@ -84,7 +92,7 @@ async def up(lab: Lab, tell: Tell) -> None:
     what a Covey refuses."""
     save_lab(lab)
     says = {(step.kind, step.node): step.says for step in await what_up_does(lab)}
-    whole = {(step.kind, step.node): step.says for step in plan_up(lab, set(), False, False, set())}
+    whole = {(step.kind, step.node): step.says for step in plan_up(lab, set(), False, False, set(), False)}
     first, *others = lab.nodes
     await wiring.ensure_switch(lab)
     _tell(says, "switch", "", tell)
@@ -98,6 +106,8 @@ async def up(lab: Lab, tell: Tell) -> None:
     async with asyncio.TaskGroup() as group:
         for node in others:
             group.create_task(_join(lab, node, whole, tell))
+    if await ensure_shared(lab):
+        _tell(whole, "share", "", tell)
 
 
 async def _join(lab: Lab, node: LabNode, says: dict[tuple[str, str], str], tell: Tell) -> None:
@@ -201,7 +211,7 @@ async def power(lab: Lab, node: LabNode, on: bool) -> None:
 async def look(lab: Lab) -> list[dict[str, Any]]:
     """All nodes as they are now."""
     ports = await wiring.links(lab.switch)
-    seen = await what_the_cluster_sees(lab) if find_init(lab.nodes[0]) else {}
+    seen = await what_the_cluster_sees(lab)
     return list(await asyncio.gather(*(_look_at(lab, node, ports, seen) for node in lab.nodes)))
 
 

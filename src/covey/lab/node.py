@@ -61,9 +61,10 @@ async def await_covey(node: LabNode) -> None:
 
 
 def answers(node: LabNode) -> bool:
-    """Its agent answers, and its controller, too, unless the node may be led by the first one's."""
+    """Its agent answers, and its controller, too, unless the node may be led by another one's, or has to wait for others to be heard."""
     layout = Layout(node.state)
-    may_be_led = not node.is_first and read_membership(layout.identity) is not None
+    joined = not node.is_first and read_membership(layout.identity) is not None
+    may_be_led = joined or layout.shared_store.exists()
     return _accepts(layout.agent_socket) and (may_be_led or _accepts(layout.api_socket))
 
 
