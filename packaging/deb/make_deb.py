@@ -233,6 +233,7 @@ def write_control(package: Package, version: str, root: Path) -> None:
         "Priority": "optional",
         "Installed-Size": str(sum(path.stat().st_size for path in files) // 1024),
         "Depends": ", ".join(depends()),
+        **({"Recommends": "etcd-server"} if "covey-etcd" in package.units else {}),  # for the records of several machines
         "Conflicts": package.other,
         "Replaces": package.other,
         "Description": f"{package.summary}\n {package.description}",

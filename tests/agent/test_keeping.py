@@ -68,6 +68,12 @@ def test_a_machine_of_no_cluster_takes_nothing(tmp_path: Path) -> None:
     assert not desk.store.exists()
 
 
+def test_the_authority_of_another_cluster_is_refused(desk: Desk) -> None:
+    with pytest.raises(Refused, match="not the authority"):
+        desk.keeping.take(replace(desk.share, authority=desk.share.store_authority))
+    assert not desk.tls.exists()
+
+
 def test_what_it_takes_says_where_etcd_is_and_how_its_own_member_starts(desk: Desk) -> None:
     desk.keeping.take(desk.share)
     said = json.loads(desk.place.pointer.read_text())

@@ -102,6 +102,7 @@ async def test_records_go_where_the_machines_are(site: Site, capsys: pytest.Capt
     with capsys.disabled():
         print(f"\nSQLite to etcd: {asker.taken} changes taken in, the slowest in {asker.longest_s:.2f} s")
     assert asker.refused == []
+    assert {job["state"] for job in await second.json("job list --limit 200")} == {"succeeded"}, "those under way were carried on"
     await second.do("cluster modify --notes from-the-second")
     assert (await first.json("cluster info"))["notes"] == "from-the-second"
     third = await site.join()
@@ -148,6 +149,9 @@ async def test_members_go_with_their_machines_and_the_records_come_home(site: Si
     await first.kill_host()
     await first.start()
     assert (await first.json("cluster info"))["notes"] == "alone"
+    for covey in site.machines:
+        told = [covey.log, *(covey.state / "events").iterdir()]
+        assert not [path for path in told if "PRIVATE KEY" in path.read_text()], "keys are nowhere but in their files"
 
 
 async def has_no_cluster(covey: CoveyUp) -> bool:

@@ -9,7 +9,7 @@ import structlog
 from covey.agent.membership import Memberships
 from covey.agent.place import Place, drop_share, ensure_certificates, seat_member, unseat_member, write_if_new, write_shared
 from covey.base.clock import Clock
-from covey.base.errors import Refused, require
+from covey.base.errors import Refused, check, require
 from covey.base.files import remove_durably
 from covey.model.sharing import Share
 
@@ -29,8 +29,11 @@ class Keeping:
         self._clock = clock
 
     def take(self, share: Share) -> None:
-        """This machine carries a controller, and a member of etcd if it has a seat. Raises Refused for one that is no node of several."""
+        """This machine carries a controller, and a member of etcd if it has a seat. Raises Refused for one that is no node of several, and
+        for the authority of another cluster."""
         membership = require(self._memberships.present, Refused("this machine is no node of several", "store"))
+        own = self._memberships.files.ca.read_text()
+        check(share.authority == own, Refused("that is not the authority of this machine's cluster", "store"))
         place, agent = self._place, membership.address
         authorities = (
             (self._tls, share.authority, share.authority_key),

@@ -28,7 +28,7 @@ from covey.store.protocol import Store
 if TYPE_CHECKING:
     from covey.store.etcd import EtcdStore  # a single machine needs neither it nor the memory that gRPC takes
 
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 1.0
 AGAIN_AFTER_S = 30.0  # an etcd that did not begin
 HEALTH_EVERY_S = 3.0
 SILENT_FOR_S = 5.0
@@ -79,6 +79,7 @@ class Sharing:
         self._own = node_id(layout)
         self._given: dict[str, Share] = {}  # what each node has got from us
         self._addresses: dict[str, str] = {}  # of all nodes that there were
+        self._taken_back: set[str] = set()
         self._own_url = ""
 
     async def run(self) -> None:
@@ -138,6 +139,7 @@ class Sharing:
             try:
                 await self._fleet.share_store(one.node, share)
                 self._given[one.node] = share
+                self._taken_back.discard(one.node)
             except CoveyError as error:
                 log.info("a node has not got its part of the store; trying again", node=one.node, error=str(error))
 
@@ -155,12 +157,15 @@ class Sharing:
         )
 
     async def _take_back(self, view: ClusterView) -> None:
-        """Whoever is no node any more, and no member: its part goes, and the keys with it, if it can be reached."""
+        """Whoever is no node any more, or is to have none of the store, and no member: its part goes, and the keys with it, if it can be
+        reached."""
         urls = {peer.url for peer in await self._store.members.all()}
-        for node, address in list(self._addresses.items()):
-            if node in view.collections["node"] or url_of(address) in urls:
+        for node, address in self._addresses.items():
+            told = view.telemetry.get(node)
+            may_have = node in view.collections["node"] and (told is None or told.carries_store)
+            if may_have or url_of(address) in urls or node in self._taken_back:
                 continue
-            del self._addresses[node]
+            self._taken_back.add(node)
             self._given.pop(node, None)
             try:
                 await take_share_back(self._ways.to(node, address), self._epoch)
