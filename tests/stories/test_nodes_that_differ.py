@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.a_lab import UP_LIMIT_S, ALab, a_lab
+from tests.kit.a_lab import NAME, UP_LIMIT_S, ALab, a_lab
 from tests.kit.bootsector import ticking, write_image
 from tests.kit.eventually import eventually
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(300)
 
 async def test_one_network_on_nodes_that_differ() -> None:
     async with a_lab() as lab:
-        await lab.do("up --nodes 2 --accelerator tcg", within=UP_LIMIT_S)
+        await lab.do("up --nodes 3 --accelerator tcg", within=UP_LIMIT_S)
         await a_bridge_is_missed_where_it_is_not(lab)
         await it_is_linked_by_another_name(lab)
         await an_address_that_was_changed_by_hand_is_told_to_the_cluster(lab)
@@ -26,8 +26,9 @@ async def test_one_network_on_nodes_that_differ() -> None:
 
 async def a_bridge_is_missed_where_it_is_not(lab: ALab) -> None:
     """A network is adopted where its bridge is; where it is not, that is told, and no guest goes there."""
-    await lab.on("n1", "ip link add site0 type bridge")
-    await lab.on("n1", "ip link set site0 up")
+    for name in ("n1", "n3"):
+        await lab.on(name, "ip link add site0 type bridge")
+        await lab.on(name, "ip link set site0 up")
     await eventually(lambda: sees_bridge(lab, "site0"), within=60.0)
     said = await lab.on("n1", "covey network add site --type adopted --bridge site0")
     assert "n2 has no bridge site0" in said
@@ -64,6 +65,7 @@ async def an_address_that_was_changed_by_hand_is_told_to_the_cluster(lab: ALab) 
     await eventually(lambda: answers(lab, "n2"), within=60.0)
     await lab.on("n1", "covey node ping n2")
     await eventually(lambda: listens_at(lab, "198.18.0.77:7444", "198.19.0.2:7444"), within=60.0)
+    await eventually(lambda: keeps_records_at(lab, "198.18.0.77:7446"), within=60.0)
     await lab.on("n1", "covey instance stop web2 --now --quiet")
 
 
@@ -85,10 +87,15 @@ async def listens_at(lab: ALab, *addresses: str) -> bool:
     return sorted(line.split()[3] for line in found.splitlines()) == sorted(addresses)
 
 
+async def keeps_records_at(lab: ALab, address: str) -> bool:
+    """Whether the second node's copy of the records is found there."""
+    return address in (lab.directory / NAME / "n1/state/store/etcd.json").read_text()
+
+
 async def sees_bridge(lab: ALab, bridge: str) -> bool:
-    """Whether the cluster knows by now that the first node has it."""
+    """Whether the cluster knows by now that the first node and the third have it."""
     answer = await lab.ask(f"shell n1 -- covey network add probe --type adopted --bridge {bridge} --dry-run")
-    return answer.status == 0
+    return answer.status == 0 and f"n3 has no bridge {bridge}" not in answer.out + answer.err
 
 
 async def links(lab: ALab, bridge: str) -> bool:
