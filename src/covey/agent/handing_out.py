@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
 from covey.base.errors import CoveyError
+from covey.base.sockets import LINE, widen
 from covey.model.transfer import Content
 
 log = structlog.get_logger()
@@ -29,6 +30,9 @@ class _HandingOut(StreamingResponse):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """What breaks off is cut short: whoever reads it sees that it is less than was announced."""
+        line = scope.get("state", {}).get(LINE)
+        if line:
+            widen(line)
         async with self._stack:
             try:
                 await super().__call__(scope, receive, send)

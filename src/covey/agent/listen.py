@@ -23,6 +23,7 @@ from covey.agent.membership import Memberships, listening_socket
 from covey.base.config import parse_address
 from covey.base.errors import CoveyError
 from covey.base.identity import Identity, door_context, identity_of
+from covey.base.sockets import LINE
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -40,6 +41,7 @@ class _KnowsPeer:
 
     def connection_made(self, transport: Any) -> None:
         end = transport.get_extra_info("ssl_object")
+        self.app_state = {**self.app_state, LINE: transport.get_extra_info("socket")}
         if end is not None:
             self.app_state = {**self.app_state, PEER: identity_of(end.getpeercert())}
         super().connection_made(transport)  # type: ignore[misc]

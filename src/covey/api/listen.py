@@ -23,6 +23,7 @@ from covey.api.problems import problem_response
 from covey.base.config import parse_address
 from covey.base.errors import BadInput, Refused, Unavailable, check
 from covey.base.identity import CertificateFiles, door_context, identity_of
+from covey.base.sockets import LINE
 from covey.base.tls import server_context
 from covey.controller.way import UNIX
 
@@ -50,6 +51,7 @@ class _KnowsPeer:
 
     def connection_made(self, transport: Any) -> None:
         end = transport.get_extra_info("socket")
+        self.app_state = {**self.app_state, LINE: end}
         if self.app_state.get(FOR_CONTROLLERS):
             self.app_state = {**self.app_state, CONTROLLER: _controller_at(end, transport.get_extra_info("peercert"))}
         elif end is not None and end.family == socket.AF_UNIX:

@@ -91,8 +91,8 @@ class Machine:
             raise StepFailed(explain(argv, done.status, done.stdout[-2000:] + done.stderr), f"machine at {self.directory}")
         return done.text
 
-    async def boot_id(self) -> str:
-        return (await self.do("cat", "/proc/sys/kernel/random/boot_id", within=LOST_LIMIT_S)).strip()
+    async def boot_id(self, within: float = COMMAND_LIMIT_S) -> str:
+        return (await self.do("cat", "/proc/sys/kernel/random/boot_id", within=within)).strip()
 
     async def _booted(self, former: str) -> None:
         """Wait until another boot than `former` has settled."""
@@ -112,7 +112,7 @@ class Machine:
             return False
         with suppress(StepFailed, Unavailable):
             settled = (await self.run("systemctl", "is-system-running", within=LOST_LIMIT_S)).text.strip() in SETTLED
-            return settled and await self.boot_id() != former
+            return settled and await self.boot_id(LOST_LIMIT_S) != former
         return False
 
     def _command(self) -> Sequence[str]:
