@@ -108,7 +108,7 @@ async def test_a_command_that_is_killed_at_its_work_is_rolled_back_at_once(machi
     machine.lan_does("ip", "link", "set", "eth0", "down")  # the gateway does not answer, so the command is still at work
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=10)
-    await eventually(lambda: "br0" not in machine.links(), within=10.0)
+    await eventually(lambda: "br0" not in machine.links(), within=40.0)
     machine.lan_does("ip", "link", "set", "eth0", "up")
     await eventually(lambda: machine.answers())
     await eventually(lambda: not machine.guards())
