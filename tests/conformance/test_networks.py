@@ -10,7 +10,7 @@ import pytest
 from covey.base.errors import BadInput, Refused, Unavailable
 from covey.host.network.bridge import HostNetworks
 from covey.host.network.protocol import Networks
-from covey.model.network import Entrance, FoundNetwork, Network
+from covey.model.network import Arrival, Entrance, FoundNetwork, Network
 from tests.kit.networks import BOTH, ISLE, LAB, LAN, PUBLIC, SITE, SIX, FakeSite, RealSite, Site, ip, within
 
 
@@ -100,6 +100,12 @@ async def test_a_route_too_many_or_too_few_is_found_and_repaired(site: Site) -> 
     assert not found.intact and "192.0.2.30" in found.why
     await site.networks.ensure_network(PUBLIC, "9")
     assert (await only(site.networks, PUBLIC)).intact
+
+
+async def test_announcing_changes_nothing_and_passes_over_interfaces_that_are_gone(site: Site) -> None:
+    await site.networks.ensure_network(LAN, "7")
+    await site.networks.announce((Arrival("cvtgone-0", "02:c0:7e:00:00:01", ("10.77.0.10",)),))
+    assert (await only(site.networks, LAN)).intact
 
 
 async def test_an_uplink_that_is_not_there_is_refused(site: Site) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 
 import structlog
 
+from covey.agent.herald import Herald
 from covey.agent.observe import Observer, Thermometer
 from covey.agent.tasks import EpochFile, Tasks
 from covey.base.clock import Clock
@@ -30,7 +31,8 @@ class Agent:
         self.host = host
         self.session = session
         self._stream: asyncio.Queue[Message | None] | None = None
-        self._observer = Observer(host, self._emit, clock)
+        self._herald = Herald(host, clock)
+        self._observer = Observer(host, self._emit, clock, self._herald.arrived)
         self._thermometer = Thermometer(host, self._emit, clock, about)
         self.tasks = Tasks(host, session, epochs, self._emit, self._settled)
         self._clock = clock
@@ -55,6 +57,7 @@ class Agent:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self._herald.close()
         await self.tasks.close()
         self.hang_up()
         await self.host.guests.close()

@@ -28,10 +28,19 @@ log = structlog.get_logger()
 class Observer:
     """Looks at domains when the hypervisor says that they changed, and sends what differs from what was sent before."""
 
-    def __init__(self, host: Host, emit: Callable[[Message], None], clock: Clock) -> None:
+    def __init__(
+        self,
+        host: Host,
+        emit: Callable[[Message], None],
+        clock: Clock,
+        arrived: Callable[[str], None] = lambda instance: None,
+    ) -> None:
+        """`arrived` is called for each guest that begins to run, but for those that ran when this began to look."""
         self._host = host
         self._emit = emit
         self._clock = clock
+        self._arrived = arrived
+        self._has_looked = False
         self._sent: dict[str, Observation] = {}
         self._reports: dict[str, GuestReport] = {}
         self._ready: dict[str, tuple[int, GuestReport]] = {}  # generation that reported
@@ -80,6 +89,7 @@ class Observer:
             self._send(self._observation(domain))
         for gone in [instance for instance in self._sent if instance not in present]:
             self._send(Observation(gone, "missing", "", 0, 0))
+        self._has_looked = True
         return Observed(tuple(self._sent[domain.instance] for domain in found))
 
     async def look_at(self, instance: str) -> None:
@@ -122,7 +132,10 @@ class Observer:
         elif self._sent.get(observation.instance) == observation:
             return
         else:
+            before = self._sent.get(observation.instance)
             self._sent[observation.instance] = observation
+            if self._has_looked and observation.state == "running" and not (before and before.state == "running"):
+                self._arrived(observation.instance)
         self._emit(observation)
 
 

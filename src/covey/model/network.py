@@ -159,6 +159,15 @@ class Interfaces:
     bridges: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A NIC of a guest that began to run on a machine: the interface behind it, its MAC, and the addresses that are known to be its."""
+
+    tap: str
+    mac: str
+    addresses: tuple[str, ...]
+
+
 def is_special(subnet: Subnet, address: Address) -> bool:
     """Whether an address of the subnet is no host's: the network's own, and IPv4's broadcast (IPv6 has none; its first is that of any
     router)."""

@@ -54,6 +54,10 @@ class FakeFilters:
         check(not users, Refused(f"instance {', '.join(users[:3])} still has it", object, "take it away there first"))
         self._shelf.delete(_FIREWALL + firewall)
 
+    async def kept(self, instance: str) -> tuple[Filter, ...]:
+        present = self._shelf.get(_INSTANCE + instance)
+        return _filters(present) if present else ()
+
     async def filters(self) -> FoundFilters:
         instances = {
             key.removeprefix(_INSTANCE): digest_of_filters(_filters(thing)) for key, thing in self._shelf.items(_INSTANCE)

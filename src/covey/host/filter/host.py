@@ -107,6 +107,11 @@ class HostFilters:
             script.no_firewall(firewall)
             await self._apply(script, object)
 
+    async def kept(self, instance: str) -> tuple[Filter, ...]:
+        async with self._changing:
+            present = (await self._kept()).get(_INSTANCE + instance)
+        return present.filters if present else ()
+
     async def filters(self) -> FoundFilters:
         async with self._changing:
             kept = await self._kept()

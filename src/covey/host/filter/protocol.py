@@ -28,6 +28,10 @@ class Filters(Protocol):
         """Nothing of it is left. With `job`, only if that job made it. Raises Refused while a NIC has it."""
         ...
 
+    async def kept(self, instance: str) -> tuple[Filter, ...]:
+        """The filters that the instance's NICs have here."""
+        ...
+
     async def filters(self) -> FoundFilters:
         """All that is kept here, and whether the packet rules are as they should be."""
         ...

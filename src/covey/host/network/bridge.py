@@ -34,7 +34,7 @@ from covey.base.run import run
 from covey.host.network import links, nft, routes, switches
 from covey.host.network.check import check_network
 from covey.model.names import check_tag
-from covey.model.network import FoundNetwork, Interfaces, Network
+from covey.model.network import Arrival, FoundNetwork, Interfaces, Network
 
 NFT_TIMEOUT_S = 30.0  # a machine with a large rule set and no idle processor
 _NO_ACCESS = (errno.EPERM, errno.EACCES)
@@ -86,6 +86,9 @@ class HostNetworks:
             id, made_by = nft.parse_tag(table, self._owner)
             if gone and id and job in ("", made_by):
                 await self._nft(("-f", "-"), network, nft.render_removal(network.id))
+
+    async def announce(self, arrivals: tuple[Arrival, ...]) -> None:
+        await self._in_kernel("announcing", lambda kernel: links.announce(kernel, arrivals))
 
     async def interfaces(self) -> Interfaces:
         return await self._in_kernel("interfaces", links.own_interfaces)
@@ -162,6 +165,8 @@ def _kernel_errors(object: object) -> Iterator[None]:
         raise Unavailable(f"{error.filename} is not there", object, "was the network namespace removed?") from error
     except PermissionError as error:
         raise Unavailable("this process may not change the network", object, "run it as root") from error
+    except OSError as error:
+        raise Unavailable(f"a frame could not be sent: {error.strerror}", object, "is the interface up? see: ip link") from error
 
 
 @dataclass(frozen=True, slots=True)

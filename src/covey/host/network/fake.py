@@ -11,7 +11,7 @@ from covey.base.errors import Refused, require
 from covey.host.network.check import check_network
 from covey.host.shelf import Shelf, Thing
 from covey.model.names import check_tag
-from covey.model.network import FoundNetwork, Interfaces, Network
+from covey.model.network import Arrival, FoundNetwork, Interfaces, Network
 
 _PREFIX = "network/"
 _NOT_COMPARED = ("ports", "rules", "job")
@@ -25,6 +25,7 @@ class FakeNetworks:
         self._shelf = shelf
         self._interfaces = {"br0": "", "uplink": "", **(interfaces or {})}
         self._bridges = bridges
+        self.announced: tuple[Arrival, ...] = ()
 
     async def ensure_network(self, network: Network, job: str) -> None:
         check_network(network)
@@ -69,6 +70,9 @@ class FakeNetworks:
                     "stop the guests on this network first",
                 )
             self._shelf.delete(_PREFIX + network.id)
+
+    async def announce(self, arrivals: tuple[Arrival, ...]) -> None:
+        self.announced += arrivals
 
     async def interfaces(self) -> Interfaces:
         return Interfaces(tuple(sorted(self._interfaces)), tuple(sorted(self._bridges)))

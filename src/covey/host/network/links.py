@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from covey.base.errors import Refused, require
+from covey.host.network import announce as announcing
 from covey.host.network import nft, routes, switches
 from covey.host.network.check import Interface, check_network
-from covey.model.network import Interfaces, Network
+from covey.model.network import Arrival, Interfaces, Network
 
 _UP = 1  # IFF_UP, netdevice(7)
 _LOCAL_TABLE = 255  # RT_TABLE_LOCAL, rtnetlink(7): the addresses once more
@@ -205,6 +206,29 @@ def ensure_no_bridge(kernel: Any, network: Network, job: str, owner: str) -> boo
     return True
 
 
+def announce(kernel: Any, arrivals: tuple[Arrival, ...]) -> None:
+    """Raises OSError when an interface is down."""
+    for arrival in arrivals:
+        found = kernel.link_lookup(ifname=arrival.tap)
+        master = kernel.get_links(found[0])[0].get("master") if found else None
+        if master:
+            _announce(kernel, kernel.get_links(master)[0], arrival)
+
+
+def _announce(kernel: Any, bridge: Any, arrival: Arrival) -> None:
+    announcing.on_bridge(bridge.get("ifname"), arrival.mac, arrival.addresses)
+    if _tag(bridge)[0]:  # not so on a bridge of the site's, whose gateway is another machine
+        announcing.to_guest(arrival.tap, bridge.get("address"), [str(own.ip) for own in _own(kernel, bridge["index"])])
+        for uplink, addresses in routes.answered(kernel, bridge["index"], arrival.addresses).items():
+            announcing.on_uplink(kernel, uplink, addresses)
+
+
+def _own(kernel: Any, index: int) -> tuple[Interface, ...]:
+    """The addresses of an interface, without those that the kernel gives itself."""
+    addresses = [found for family in _FAMILIES.values() for found in kernel.get_addr(family=family, index=index)]
+    return tuple(_interface(found) for found in addresses if found["scope"] == _GLOBAL)
+
+
 def own_interfaces(kernel: Any) -> Interfaces:
     """What is the machine's own: guests' interfaces, and bridges of any Covey, are not."""
     found = [
@@ -241,7 +265,6 @@ def read_bridge(kernel: Any, index: int) -> Bridge:
         *(link.get(("linkinfo", "data", key)) for key in ("br_stp_state", "br_forward_delay")),
     ]
     is_up = bool(link["flags"] & _UP)
-    addresses = [found for family in _FAMILIES.values() for found in kernel.get_addr(family=family, index=index)]
     return Bridge(
         index=index,
         name=link.get("ifname"),
@@ -250,7 +273,7 @@ def read_bridge(kernel: Any, index: int) -> Bridge:
         is_up=is_up,
         as_made=is_up and settings == [nft.GROUP, 0, 0],
         ipv6=switches.ipv6_of(link.get("ifname")),
-        addresses=tuple(_interface(found) for found in addresses if found["scope"] == _GLOBAL),
+        addresses=_own(kernel, index),
         ports=tuple(port.get("ifname") for port in kernel.get_links() if port.get("master") == index),
         routed=routes.routed(kernel, index),
     )

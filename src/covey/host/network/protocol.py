@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from covey.model.network import FoundNetwork, Interfaces, Network
+from covey.model.network import Arrival, FoundNetwork, Interfaces, Network
 
 
 class Networks(Protocol):
@@ -26,7 +26,7 @@ class Networks(Protocol):
         ...
 
     async def ensure_routed(self, network: Network, addresses: tuple[str, ...]) -> None:
-        """These addresses of guests lead to the network's bridge, and the uplink, if it has one, answers for them. Raises Refused when
+        """These addresses of guests lead to the network's bridge, and the uplink, if it has one, answers for them, and has said so. Raises Refused when
         bridge or uplink are not there."""
         ...
 
@@ -37,6 +37,11 @@ class Networks(Protocol):
     async def ensure_absent(self, network: Network, job: str = "") -> None:
         """Neither the bridge nor any rule or route for it is left; an adopted one stays. With `job`, only if it carries that job's tag. An interface
         of that name that is not this network's is left alone. Raises Refused while guests are on the bridge."""
+        ...
+
+    async def announce(self, arrivals: tuple[Arrival, ...]) -> None:
+        """Guests began to run here: their bridges, and uplinks where this machine answers for them, are told where their addresses are, and
+        they themselves where their gateway is. Interfaces that are gone, or on no bridge, are passed over."""
         ...
 
     async def interfaces(self) -> Interfaces:

@@ -10,7 +10,7 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError
 
 from covey.base.errors import Refused, require
-from covey.host.network import switches
+from covey.host.network import announce, switches
 from covey.model.network import Network
 
 PROTOCOL = 199  # 0xc7; whose a route is: ip-route(8), "protocol"
@@ -52,6 +52,7 @@ def ensure_routed(kernel: Any, network: Network, bridge: int, addresses: tuple[s
     """Raises Refused when the uplink is not there."""
     uplink = find_uplink(kernel, network)
     present = routed(kernel, bridge)
+    new = []
     for address in addresses:
         version = ipaddress.ip_address(address).version
         if address not in present:
@@ -60,6 +61,17 @@ def ensure_routed(kernel: Any, network: Network, bridge: int, addresses: tuple[s
             switches.ensure_answering_for_others(network.uplink)
         if uplink and not _is_answered(kernel, uplink, address):
             kernel.neigh("replace", dst=address, ifindex=uplink, family=_FAMILIES[version], flags=_PROXY, protocol=PROTOCOL)
+            new.append(address)
+    if new:  # another node may have answered for it until now
+        announce.on_uplink(kernel, uplink, new)
+
+
+def answered(kernel: Any, bridge: int, addresses: tuple[str, ...]) -> dict[int, list[str]]:
+    """Those of the addresses that this machine leads to the bridge with this index and answers for elsewhere, by the index of that uplink."""
+    led = routed(kernel, bridge).intersection(addresses)
+    uplinks = [link["index"] for link in kernel.get_links() if led and link.get(("linkinfo", "kind")) != "tun"]
+    found = {uplink: [address for address in sorted(led) if _is_answered(kernel, uplink, address)] for uplink in uplinks}
+    return {uplink: there for uplink, there in found.items() if there}
 
 
 def ensure_not_routed(kernel: Any, network: Network, bridge: int, addresses: tuple[str, ...]) -> None:
