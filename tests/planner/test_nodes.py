@@ -21,7 +21,7 @@ from covey.model.steps.node import EnsureListening
 from covey.model.token import INVITED, Token
 from covey.model.view import ClusterView
 from covey.planner import plan
-from tests.kit.builders import GIB, NOW, a_cluster, a_disk, a_network, a_node, an_id, an_image, an_instance, asked
+from tests.kit.builders import GIB, NOW, a_cluster, a_disk, a_network, a_nic, a_node, an_id, an_image, an_instance, asked
 
 N1, N2, N3 = (an_id(f"node/n{number}") for number in (1, 2, 3))
 INVITATION = Token("join-1", INVITED, "0" * 64, NOW, NOW + 3600)
@@ -229,3 +229,12 @@ def test_whoever_names_a_node_gets_that_or_hears_why_not() -> None:
         of(without_answer(view, N2), AddInstance(name="new", node="n2"))
     with pytest.raises(NoSpace):
         of(a_cluster(nodes=2, memory=2 * GIB), AddInstance(name="new", node="n2", memory=4 * GIB))
+
+
+@pytest.mark.parametrize("kind", ["nat", "isolated", "adopted"])
+def test_guests_of_one_network_on_two_nodes_are_told_when_they_do_not_reach_each_other(kind: str) -> None:
+    network = replace(a_network(), nat=kind == "nat", isolated=kind == "isolated", adopted=kind == "adopted")
+    web = an_instance("web1", nics=(a_nic(),))
+    view = a_cluster(nodes=2, networks=[network], instances=[web])
+    warned = [bool(of(view, AddInstance(name="new", node=node)).warnings) for node in ("n1", "n2")]
+    assert warned == [False, kind != "adopted"]

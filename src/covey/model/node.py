@@ -31,6 +31,11 @@ class Node:
         return with_host(self.address, self.storage_address) if self.address and self.storage_address else ""
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        """Its own IP addresses."""
+        return tuple(split(door)[0] for door in self.doors) or ((self.storage_address,) if self.storage_address else ())
+
+    @property
     def doors(self) -> tuple[str, ...]:
         """Where its agent listens."""
         return tuple(door for door in (self.address, self.storage_door) if door)

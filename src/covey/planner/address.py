@@ -6,7 +6,9 @@ import ipaddress
 from collections.abc import Callable, Collection, Iterator
 
 from covey.base.errors import BadInput, NoSpace, Refused, check, require
+from covey.model.instance import Instance
 from covey.model.network import Family, Network
+from covey.model.node import Node
 from covey.model.requests.network import parse_range
 from covey.model.view import ClusterView
 
@@ -19,8 +21,10 @@ def choose_address(view: ClusterView, network: Network, version: int, wish: str,
     if wish == "none" or (wish == "auto" and (family is None or not any(family.pool))):
         return ""
     used = view.addresses.get(network.id, ())
+    machines = addresses_of_nodes(view)
     if wish == "auto" and family is not None:
-        return _first_free(network, family, lambda text: text in used or text in taken, label)
+        others = {*machines, *network.dns, *taken}
+        return _first_free(network, family, lambda text: text in used or text in others, label)
     family = require(family, BadInput(f"{network} has no IPv{version}, so {wish} cannot be in it", label))
     address = ipaddress.ip_address(wish)
     text = str(address)  # in its one spelling
@@ -32,12 +36,32 @@ def choose_address(view: ClusterView, network: Network, version: int, wish: str,
             f"see: covey network info {network.name}",
         ),
     )
+    check(text not in machines, Refused(f"the address {text} is that of node {machines.get(text)}", label, "give another one"))
     check(text not in taken, Refused(f"the address {text} is asked for twice", label, "give each NIC its own, or address=auto"))
     check(
         text not in used,
         Refused(f"the address {text} is taken{_by(view, network, text)}", label, "give another one, or address=auto"),
     )
     return text
+
+
+def addresses_of(instance: Instance) -> set[str]:
+    """The objects that stand for its addresses in what plans use: nobody is given what a running plan may still give back."""
+    return {address_object(nic.network, address) for nic in instance.nics for address in nic.addresses}
+
+
+def address_object(network: str, address: str) -> str:
+    return f"address/{network}/{address}"
+
+
+def addresses_of_nodes(view: ClusterView) -> dict[str, str]:
+    """The nodes' own addresses, each in its one spelling, with the name of its node."""
+    return {spelled(host): node.name for node in view.all("node", Node) for host in node.hosts}
+
+
+def spelled(host: str) -> str:
+    """An IP address in its one spelling."""
+    return str(ipaddress.ip_address(host))
 
 
 def _by(view: ClusterView, network: Network, text: str) -> str:

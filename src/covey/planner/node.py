@@ -31,6 +31,7 @@ from covey.model.steps.pool import EnsurePool
 from covey.model.token import INVITED, Token
 from covey.model.view import ClusterView
 from covey.placement.links import missing_link
+from covey.planner.address import address_object, spelled
 from covey.planner.drawing import draw_uuid
 from covey.planner.everywhere import NODES
 from covey.planner.network.laying import all_laid
@@ -54,7 +55,9 @@ def modify(view: ClusterView, request: ModifyNode) -> Plan:
         node,
         name=node.name if request.name is None else request.name,
         address=node.address if request.address is None else _address(node, request.address),
-        storage_address=node.storage_address if request.storage_address is None else spelled(request.storage_address),
+        storage_address=node.storage_address
+        if request.storage_address is None
+        else request.storage_address and spelled(request.storage_address),
         notes=node.notes if request.notes is None else request.notes,
     )
     fields = [name for name in ("name", "address", "storage_address", "notes") if getattr(after, name) != getattr(node, name)]
@@ -66,7 +69,7 @@ def modify(view: ClusterView, request: ModifyNode) -> Plan:
     return Plan(
         f"change {named([field.replace('_', ' ') for field in fields])} of {node}",
         tuple(EnsureListening(node=node.id, address=door) for door in opened) if answers else (),
-        Uses((f"node/{node.id}", *(() if fields == ["notes"] else (NODES,)))),
+        Uses((f"node/{node.id}", *(() if fields == ["notes"] else (NODES, *_hosts_used(view, after))))),
         reasons=tuple(_moving(node, after)) if answers else (),
         warnings=()
         if answers or not opened
@@ -95,18 +98,29 @@ def _address(node: Node, wish: str) -> str:
     return with_host(f":{port}", spelled(host))
 
 
-def spelled(host: str) -> str:
-    """An IP address in its one spelling; "" is none."""
-    return str(ipaddress.ip_address(host)) if host else ""
-
-
 def _check_nobody_elses(view: ClusterView, node: Node) -> None:
-    """Raises Refused when another node has its name, or listens where it would."""
+    """Raises Refused when another node has its name, or listens where it would; and when a guest has its address."""
+    for host in node.hosts:
+        for network in _networks_of(view, host):
+            used = view.addresses.get(network.id)
+            holder = view.find("instance", used.get(host) or "") if used else None
+            check(holder is None, Refused(f"the address {host} on {network} is that of {holder}", node, "choose another one"))
     for other in view.all("node", Node):
         if other.id != node.id:
             check(other.name != node.name, Refused("the name is taken", node, "see: covey node list"))
             shared = sorted({*node.doors} & {*other.doors})
             check(not shared, Refused(f"{named(shared)} is where {other} listens", node, "see: covey node list"))
+
+
+def _networks_of(view: ClusterView, host: str) -> list[Network]:
+    """Those with a subnet that the address is in."""
+    address = ipaddress.ip_address(host)
+    return [network for network in view.all("network", Network) if any(address in family.subnet for family in network.families)]
+
+
+def _hosts_used(view: ClusterView, node: Node) -> tuple[str, ...]:
+    """The objects that stand for its addresses: no guest is given one meanwhile."""
+    return tuple(sorted(address_object(network.id, host) for host in node.hosts for network in _networks_of(view, host)))
 
 
 @plans(InviteNode)
@@ -141,13 +155,13 @@ def join(view: ClusterView, request: JoinNode) -> Plan:
         request.now,
         address=request.address,
         state="joining",
-        storage_address=spelled(request.storage_address),
+        storage_address=request.storage_address and spelled(request.storage_address),
     )
     _check_nobody_elses(view, node)
     used = (view.token(request.invitation),) if request.invitation else ()
     return Plan(
         f"take {request.name} at {request.address} in as a node",
-        uses=Uses((f"node/{node.id}", NODES, *(f"token/{token.id}" for token in used))),
+        uses=Uses((f"node/{node.id}", NODES, *_hosts_used(view, node), *(f"token/{token.id}" for token in used))),
         reasons=("it gets the cluster's pools, networks and firewalls before it hosts",),
         success=(put(node), *(delete(token) for token in used)),
     )

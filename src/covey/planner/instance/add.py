@@ -25,6 +25,7 @@ from covey.planner.bringing import bringing
 from covey.planner.drawing import draw_mac, draw_uuid
 from covey.planner.filters import nic_settings, resolve_firewalls
 from covey.planner.instance.parts import (
+    apart_warnings,
     await_ready,
     check_maximum,
     check_platform,
@@ -111,7 +112,7 @@ def add(view: ClusterView, request: AddInstance) -> Plan:
         uses_of(instance),
         tuple(Claim(node.id, room.pool.id, room.amount) for room in rooms if room.amount),
         (because, *_reasons(view, instance, disks)),
-        warnings=(*cpu_warnings(view, instance), *_warnings(view, node.id, disks)),
+        warnings=(*cpu_warnings(view, instance), *_warnings(view, node.id, disks), *apart_warnings(view, instance)),
         begin=(put(instance),),
         success=(change(replace(instance, state="ready"), "state"),),
         undone=(delete(instance), *forget_secret(instance)),

@@ -27,8 +27,10 @@ from covey.model.steps.instance import (
     EnsureStopped,
 )
 from covey.model.view import ClusterView
+from covey.planner.address import addresses_of
 from covey.planner.filters import filtering, firewalls_of
 from covey.planner.network.laying import routing
+from covey.planner.wording import named
 
 
 def domain_of(view: ClusterView, instance: Instance) -> Domain:
@@ -66,6 +68,19 @@ def cpu_warnings(view: ClusterView, instance: Instance) -> tuple[str, ...]:
         return ()
     node = view.node_by_id(instance.node)
     return (f"it gets {instance.cpus} CPUs, but {node.name} has {told.cpus}: it will be slower than with {told.cpus}",)
+
+
+def apart_warnings(view: ClusterView, instance: Instance) -> tuple[str, ...]:
+    """Each node has a bridge of its own where Covey makes it: guests of one network on two nodes do not reach each other there."""
+    warnings = []
+    for id in dict.fromkeys(nic.network for nic in instance.nics):
+        network: Network | None = view.find("network", id)
+        if network and network.type in ("nat", "isolated"):
+            others = [one for one in view.instances if one.node != instance.node and any(nic.network == id for nic in one.nics)]
+            names = sorted(f"{one.name} on {view.node_by_id(one.node).name}" for one in others)
+            if names:
+                warnings.append(f"{network} is another wire on each node: {instance.name} will not reach {named(names)} there")
+    return tuple(warnings)
 
 
 def seed_of(view: ClusterView, instance: Instance) -> Seed:
@@ -111,10 +126,10 @@ def presence(view: ClusterView, instance: Instance, is_new: bool = False) -> tup
 
 
 def uses_of(instance: Instance) -> Uses:
-    """What a change of an instance names: itself; and its node, pools, networks and images must stay."""
+    """What a change of an instance names: itself; and its node, pools, networks and images must stay, and its addresses its own."""
     shared = {f"node/{instance.node}"}
     shared |= {f"pool/{disk.pool}" for disk in instance.disks}
-    shared |= {f"network/{nic.network}" for nic in instance.nics}
+    shared |= {f"network/{nic.network}" for nic in instance.nics} | addresses_of(instance)
     shared |= {f"image/{disk.image}" for disk in instance.disks if disk.image}
     shared |= {f"firewall/{id}" for id in firewalls_of(instance)}
     if instance.iso:
@@ -123,9 +138,11 @@ def uses_of(instance: Instance) -> Uses:
 
 
 def uses_of_both(before: Instance, after: Instance) -> Uses:
-    """What a change that records `after` when it begins names: should it be taken back, what `before` is on must still be there."""
-    uses = uses_of(after)
-    return replace(uses, shared=tuple(sorted({*uses.shared, *uses_of(before).shared})))
+    """What a change that records `after` when it begins names: should it be taken back, what `before` is on must still be there, and
+    the addresses that it has given up must be nobody else's."""
+    uses, lost = uses_of(after), addresses_of(before) - addresses_of(after)
+    shared = {*uses.shared, *uses_of(before).shared} - lost
+    return Uses((*uses.exclusive, *sorted(lost)), tuple(sorted(shared)))
 
 
 def started(view: ClusterView, instance: Instance, by: str) -> Instance:
