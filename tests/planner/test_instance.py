@@ -413,6 +413,7 @@ def test_an_instance_holds_itself_and_shares_what_it_stands_on() -> None:
         f"node/{instance.node}",
         f"pool/{a_pool().id}",
         f"network/{a_network().id}",
+        f"address/{a_network().id}/10.77.0.10",
         f"image/{an_image().id}",
     }
 
