@@ -170,7 +170,7 @@ def _filters(view: ClusterView, machine: Machine) -> Iterator[str]:
 
 
 def _others(view: ClusterView, machine: Machine) -> Iterator[str]:
-    networks = {network.id for network in view.all("network", Network)}
+    networks = {network.id for network in view.all("network", Network) if network.on(machine.node)}
     bridges = {key.removeprefix("network/") for key, _ in machine.shelf.items("network/")}
     if networks != bridges:
         yield f"networks {json.dumps(sorted(bridges))} are here, recorded are {json.dumps(sorted(networks))}"

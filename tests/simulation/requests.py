@@ -26,9 +26,9 @@ from covey.model.requests.instance import (
     StopInstance,
 )
 from covey.model.requests.move import MoveInstance
-from covey.model.requests.network import AddNetwork, ModifyNetwork, RemoveNetwork
+from covey.model.requests.network import AddNetwork, LinkWish, ModifyNetwork, RemoveNetwork
 from covey.model.requests.nic import AddNic, ModifyNic, RemoveNic
-from covey.model.requests.node import PingNode
+from covey.model.requests.node import ModifyNode, PingNode
 from covey.model.requests.pool import AddPool, RemovePool
 from covey.model.requests.repair import RepairFilters, RepairInstance, RepairNetwork
 from covey.model.requests.snapshot import AddSnapshot, RemoveSnapshot, RevertSnapshot
@@ -133,6 +133,14 @@ REQUESTS: tuple[tuple[int, Draw], ...] = (
     (2, lambda random: RemovePool(pool=random.choice(("fast", "slow")))),
     (8, lambda random: MoveInstance(instance=_web(random), to=random.choice(("", "", "n1", "n2", "n3")))),
     (2, lambda random: PingNode(node="n1")),
+    (2, lambda random: ModifyNode(node=_node(random), storage_address=random.choice(("", "10.1.0.1", "10.1.0.2")))),
+    (1, lambda random: ModifyNode(node=_node(random), address=f"10.0.9.{random.randrange(1, 4)}")),
+    (
+        2,
+        lambda random: ModifyNetwork(
+            network="blue", links=(LinkWish(node=_node(random), interface=random.choice(("none", "usual"))),)
+        ),
+    ),
     (1, lambda random: AddToken(name="bot", digest="0" * 64)),
     (1, lambda random: RemoveToken(token="bot")),  # noqa: S106  (a name)
     (1, lambda random: ModifyCluster(notes=str(random.random()))),
@@ -140,6 +148,10 @@ REQUESTS: tuple[tuple[int, Draw], ...] = (
     (1, lambda random: RepairNetwork(network="lan")),
     (1, lambda random: RepairFilters(node="n1")),
 )
+
+
+def _node(random: Random) -> str:
+    return random.choice(("n1", "n2", "n3"))
 
 
 def first_instance(number: int) -> Request:
