@@ -18,7 +18,7 @@ VERBS = {"list", "info", "add", "modify", "remove"} | {
     "init", "verify", "ping", "build", "start", "stop", "reboot", "reinstall", "rename", "reset", "console", "grow", "watch", "cancel",
     "check-config",
     "restore", "export", "bundle", "revert", "clone",
-    "flatten", "import",
+    "flatten", "import", "migrate",
     "up", "down", "status", "shell", "cut", "heal", "kill", "pause", "resume", "power",
     "exec", "screenshot", "set-password", "set-ssh-keys",
 }  # fmt: skip

@@ -21,7 +21,7 @@ from covey.model.requests.clone import CloneInstance
 from covey.model.requests.cluster import InitCluster
 from covey.model.requests.disk import FlattenDisk
 from covey.model.requests.image import AddImage, BuildImage
-from covey.model.requests.instance import AddInstance, RestoreInstance
+from covey.model.requests.instance import AddInstance, MigrateInstance, RestoreInstance
 from covey.model.requests.move import MoveInstance
 from covey.model.requests.network import RemoveNetwork
 from covey.model.requests.pool import AddPool
@@ -130,6 +130,8 @@ def view_for(row: Row) -> ClusterView:
     others: tuple[Record, ...] = () if isinstance(request, AddInstance) else (an_observed(web1, web1.desired), *frozen)
     if isinstance(request, RestoreInstance):
         others = (a_removed(web1),)
+    if isinstance(request, MigrateInstance):
+        others = (an_observed(pub1 if request.instance == pub1.name else web1),)
     return a_cluster(
         nodes=row.nodes,
         pools=(a_pool(),) if isinstance(request, AddPool) else (a_pool(), a_pool("fast", path="/srv/fast")),

@@ -20,6 +20,7 @@ class ScriptedNodes:
         self.secrets: dict[str, dict[str, str]] = {}
         self.acknowledged: list[str] = []
         self.results: dict[str, dict[str, Any]] = {}
+        self.undone: dict[str, dict[str, Any]] = {}  # likewise, of what is taken back
         self.tail = ""
         self._errors: dict[str, list[CoveyError]] = {}
         self._held: dict[str, asyncio.Event] = {}
@@ -50,7 +51,7 @@ class ScriptedNodes:
         for name in (task, f"{step.kind}.undo" if undo else step.kind):
             if self._errors.get(name):
                 return Outcome(task, {}, self._errors[name].pop(0).to_json(), f"{task} said no\n")
-        return Outcome(task, {} if undo else self.results.get(step.kind, {}), None, f"{task} went well\n")
+        return Outcome(task, (self.undone if undo else self.results).get(step.kind, {}), None, f"{task} went well\n")
 
     def acknowledge(self, node: str, task: str) -> None:
         self.acknowledged.append(task)

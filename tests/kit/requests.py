@@ -23,6 +23,7 @@ from covey.model.requests.image import AddImage, BuildImage, RemoveImage
 from covey.model.requests.instance import (
     AddInstance,
     DiskWish,
+    MigrateInstance,
     ModifyInstance,
     NicWish,
     RebootInstance,
@@ -220,6 +221,14 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
     "forward.remove": st.builds(RemoveForward, forward=st.sampled_from(["tcp-80", "tcp-443"])),
     "network.remove": st.builds(RemoveNetwork, network=NETWORKS.filter(bool)),
     "instance.move": st.builds(MoveInstance, instance=INSTANCES, to=st.sampled_from(["", "n1", "n2", "n9"])),
+    "instance.migrate": st.builds(
+        MigrateInstance,
+        instance=INSTANCES,
+        to=st.sampled_from(["", "n1", "n2", "n9"]),
+        bandwidth=st.sampled_from([0, 10**9]),
+        downtime_s=st.sampled_from([0.0, 0.1]),
+        slows_guest=st.booleans(),
+    ),
     "nic.add": st.builds(
         AddNic,
         instance=INSTANCES,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from covey.model.filter import Rule
 from covey.model.request import Request
@@ -14,6 +14,7 @@ from covey.model.requests.image import AddImage, BuildImage, RemoveImage
 from covey.model.requests.instance import (
     AddInstance,
     DiskWish,
+    MigrateInstance,
     ModifyInstance,
     NicWish,
     RebootInstance,
@@ -52,6 +53,7 @@ PUBLIC = AddNetwork(
     name="public", type="routed", subnet="192.0.2.0/24", uplink="uplink", pool_first="192.0.2.30", pool_last="192.0.2.39"
 )
 PUB = AddInstance(name="pub1", nics=(NicWish(network="public"),))
+WEB_THERE = AddInstance(name="web2", image="debian-12", node="n2")
 ROWS: dict[str, Row] = {
     "accelerator@1": Row(InitCluster(name="flock"), is_blank=True),
     "answer@1": Row(PingNode(node="n1")),
@@ -62,6 +64,8 @@ ROWS: dict[str, Row] = {
     "flat@1": Row(FlattenDisk(instance="web1", disk=0), (WEB, SAVED)),
     "frozen@1": Row(SAVED, (WEB,)),
     "listening@1": Row(ModifyNode(node="n1", address="10.0.0.9")),
+    "expected@1": Row(MigrateInstance(instance="web1"), (replace(WEB, node="n1"), WEB_THERE), nodes=2),
+    "migrated@1": Row(MigrateInstance(instance="web1"), (replace(WEB, node="n1"), WEB_THERE), nodes=2),
     "merged@1": Row(RemoveSnapshot(instance="web1", snapshot="first"), (WEB, SAVED)),
     "overlay@1": Row(SAVED, (WEB,)),
     "disk-attached@1": Row(AddDisk(instance="web1", size=GIB), (WEB,)),
@@ -87,6 +91,7 @@ ROWS: dict[str, Row] = {
     "pool-absent@1": Row(RemovePool(pool="fast"), (AddPool(name="fast", path="/srv/fast"),)),
     "pool@1": Row(AddPool(name="fast", path="/srv/fast")),
     "redefined@1": Row(ModifyInstance(instance="web1", cpus=2, memory=2 * GIB), (WEB,)),
+    "route-follows@1": Row(MigrateInstance(instance="pub1"), (PUBLIC, replace(PUB, node="n1")), nodes=2),
     "routed@1": Row(PUB, (PUBLIC,)),
     "running@1": Row(WEB),
     "seed@1": Row(WEB),

@@ -6,9 +6,12 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
+from covey.agent.neighbours import AgentNeighbours
 from covey.base.errors import Refused, Unavailable, check
+from covey.base.identity import files_in
 from covey.host.doors import FakeDoors
 from covey.host.export.fake import FakeExports
 from covey.host.export.parts import Parts, parsed
@@ -19,7 +22,9 @@ from covey.host.host import Host
 from covey.host.hypervisor.fake import FakeHypervisor
 from covey.host.image.fake import FakeImages
 from covey.host.machine import FakeMachine
+from covey.host.migration.protocol import Neighbours
 from covey.host.network.fake import FakeNetworks
+from covey.host.rights import Rights
 from covey.host.shelf import MemoryShelf, Thing
 from covey.host.storage.diskless import DisklessStorage
 from covey.host.storage.fake import FakeStorage
@@ -79,7 +84,12 @@ class Machine:
         self.others: Mapping[str, Machine] = {}  # all machines, by node
         self.is_up: Callable[[], bool] = lambda: True  # its agent
 
-    def host(self, turn: Callable[[str], Awaitable[None]] | None = None, boots_in: Callable[[], float] = lambda: 0.0) -> Host:
+    def host(
+        self,
+        turn: Callable[[str], Awaitable[None]] | None = None,
+        boots_in: Callable[[], float] = lambda: 0.0,
+        neighbours: Neighbours | None = None,
+    ) -> Host:
         """The machine's drivers for one process; `turn` is awaited before and after each call that changes something, and `boots_in`
         says after how many seconds the next guest is ready."""
         hypervisor = FakeHypervisor(self.shelf, MEMORY, "tcg")
@@ -102,6 +112,8 @@ class Machine:
             exports=FakeExports(self.shelf),
             doors=driven(FakeDoors(self.shelf)),
             fetches=_Neighbours(self),
+            rights=Rights(self.shelf),
+            neighbours=neighbours or AgentNeighbours(files_in(Path("/nonexistent"))),  # of a machine alone there are none
         )
 
 

@@ -23,6 +23,7 @@ from covey.store.memory import Faults, MemoryStore
 from covey.store.protocol import Batch, Op, Store, Unchanged
 from tests.kit.builders import CAPABILITIES
 from tests.simulation.machines import acting_task, inner
+from tests.simulation.neighbours import SimulatedNeighbours
 from tests.simulation.transport import Fleet
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class AgentProcess:
         self.paused = asyncio.Event()
         self.paused.set()
         self._closing: asyncio.Task[None] | None = None
-        self.host = world.machines[node].host(self._turn, lambda: world.random.random() * world.slowest_boot_s)
+        neighbours = SimulatedNeighbours(world, node, self._turn)
+        self.host = world.machines[node].host(self._turn, lambda: world.random.random() * world.slowest_boot_s, neighbours)
         about = Telemetry(0.0, hypervisor="pretended", pool_path="/srv/default", capabilities=CAPABILITIES)
         self.agent = Agent(node, self.host, session, world.epochs[node], world.clock, about)
         self.agent.start()

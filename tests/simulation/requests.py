@@ -17,6 +17,7 @@ from covey.model.requests.image import AddImage, BuildImage, RemoveImage
 from covey.model.requests.instance import (
     AddInstance,
     DiskWish,
+    MigrateInstance,
     ModifyInstance,
     RebootInstance,
     RemoveInstance,
@@ -132,6 +133,7 @@ REQUESTS: tuple[tuple[int, Draw], ...] = (
     (3, lambda random: AddPool(name=random.choice(("fast", "slow")), path=random.choice(("/srv/a", "/srv/a/b", "/srv/c")))),
     (2, lambda random: RemovePool(pool=random.choice(("fast", "slow")))),
     (8, lambda random: MoveInstance(instance=_web(random), to=random.choice(("", "", "n1", "n2", "n3")))),
+    (8, lambda random: MigrateInstance(instance=_web(random), to=random.choice(("", "", "n1", "n2", "n3")))),
     (2, lambda random: PingNode(node="n1")),
     (2, lambda random: ModifyNode(node=_node(random), storage_address=random.choice(("", "10.1.0.1", "10.1.0.2")))),
     (1, lambda random: ModifyNode(node=_node(random), address=f"10.0.9.{random.randrange(1, 4)}")),

@@ -27,7 +27,7 @@ POINTS = {
 OF_TWO = ("leader", "cut off")  # of two controllers: it dies and stays so, or loses the store while the other one takes over
 VICTIMS = ("controller", "agent", "both", *OF_TWO)
 CUT_OFF_S = 2 * USUAL.lease_s
-WITHOUT_HOST = ("answer@1", "volumes-found@1")  # their handlers change nothing on the host: there is no half of it
+WITHOUT_HOST = ("answer@1", "expected@1", "volumes-found@1")  # nothing on the host, or one small file: there is no half of it
 WITHOUT_UNDO_ON_HOST = (
     *WITHOUT_HOST,
     "accelerator@1",

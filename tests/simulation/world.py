@@ -31,7 +31,6 @@ from tests.simulation.machines import CAPACITY, Machine, acting_task
 from tests.simulation.processes import AgentProcess, Controller
 from tests.simulation.transport import Wire
 
-RUNS = ("running", "paused")
 USUAL_S = 1.0  # what a host's call takes at most, on a good day
 LEADER = records.key("leadership", "leader")
 
@@ -75,6 +74,7 @@ class World:
         self._undone: set[str] = set()
         self._spoken: dict[str, tuple[int, int]] = {}
         self._sessions = 0
+        self._newest: dict[str, int] = {}  # by guest, the latest start that has run anywhere
 
     def _is_up(self, node: str) -> bool:
         process = self.agents.get(node)
@@ -213,10 +213,13 @@ class World:
         self.note(f"{self.machines[node].name} {'puts' if thing else 'drops'} {key} for {task}")
         if task and not task.endswith(".undo") and _step_of(task) in self._undone:
             self.violate(f"step {task} had the effect {key} after it was taken back")
-        if key.startswith("domain/") and thing is not None and thing["state"] in RUNS:
+        if key.startswith("domain/") and thing is not None and thing["state"] == "running":
+            if thing["generation"] < self._newest.get(key, 0):
+                self.violate(f"{key} goes on as start {thing['generation']}, and has run as {self._newest[key]}")
+            self._newest[key] = thing["generation"]
             for other in self.machines.values():
                 there = other.shelf.get(key) if other.node != node else None
-                if there and there["state"] in RUNS:
+                if there and there["state"] == "running":
                     self.violate(f"{key} runs on {other.name} too")
 
     def about_to_write(self, writer: Controller, ops: Sequence[Op]) -> None:

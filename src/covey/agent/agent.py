@@ -9,6 +9,7 @@ import structlog
 
 from covey.agent.herald import Herald
 from covey.agent.observe import Observer, Thermometer
+from covey.agent.taking_in import Arrivals
 from covey.agent.tasks import EpochFile, Tasks
 from covey.base.clock import Clock
 from covey.base.errors import CoveyError
@@ -35,6 +36,7 @@ class Agent:
         self._observer = Observer(host, self._emit, clock, self._herald.arrived)
         self._thermometer = Thermometer(host, self._emit, clock, about)
         self.tasks = Tasks(host, session, epochs, self._emit, self._settled)
+        self.arrivals = Arrivals(host, self.tasks.alone)
         self._clock = clock
         self._places: tuple[Place, ...] = ()
         self._charged = asyncio.Event()

@@ -6,7 +6,8 @@ POST /guest/ID/VERB, GET /screenshot/ID, GET /images/ID, PUT and DELETE /uploads
 POST /volumes/parts (a volume, for the one node that it was offered to),
 GET /stream (a JSON message a line, for ever), GET /console/ID/log and WebSocket /console/ID; GET, PUT and DELETE /membership, and
 POST /membership/request (a signing request for its certificate); GET and PUT /certificate (the request when it is due, and what came of it);
-PUT and DELETE /store (its part of the store that several share, with the keys for it).
+PUT and DELETE /store (its part of the store that several share, with the keys for it);
+WebSocket /arrivals/ID/PART (a guest that comes from another node while it runs: agent/arriving.py).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from covey.agent.agent import Agent
+from covey.agent.arriving import arriving
 from covey.agent.guest import GUEST_VERBS
 from covey.agent.handing_out import opened
 from covey.agent.keeping import Keeping
@@ -210,6 +212,7 @@ def make_app(agent: Agent, memberships: Memberships, keeping: Keeping) -> Starle
             Route("/membership/request", request_certificate, methods=["POST"]),
             Route("/console/{instance}/log", console_log),
             WebSocketRoute("/console/{instance}", console),
+            WebSocketRoute("/arrivals/{instance}/{kind}", arriving(agent.arrivals)),
         ],
         exception_handlers={CoveyError: _refuse, ValueError: _refuse, ClientDisconnect: _nobody},
     )

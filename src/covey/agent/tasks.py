@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ class Tasks:
             handler = require(
                 (undoers if order.undo else doers).get(order.step.kind), Bug("no handler for it", f"step {order.step.kind}")
             )
-            async with self._alone(order.step.object):
+            async with self.alone(order.step.object):
                 if self._epochs[order.task] < self.epochs.epoch:  # at the moment of effect: a newer leader has spoken meanwhile
                     log.info("step dropped: its leader was deposed", step=order.task)
                     return None
@@ -173,7 +173,7 @@ class Tasks:
         return lambda text, done, total: self._emit(Progress(task, text, done, total))
 
     @contextlib.asynccontextmanager
-    async def _alone(self, object: str) -> Any:
+    async def alone(self, object: str) -> AsyncIterator[None]:
         """One call at a time per object; "" needs no turn."""
         if not object:
             yield

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from covey.base.errors import Bug, check
 from covey.host.host import Host
-from covey.model.step import UNDOABLE, Step
+from covey.model.step import FORWARD, Step
 
 S = TypeVar("S", bound=Step)
 Result = dict[str, Any]
@@ -41,11 +41,14 @@ def carries_out(
     return register
 
 
-def takes_back(step: type[S]) -> Callable[[Callable[[Work, S], Awaitable[None]]], Callable[[Work, S], Awaitable[None]]]:
-    """Decorator: this function undoes what the job's own carrying out made, and no more."""
+def takes_back(
+    step: type[S],
+) -> Callable[[Callable[[Work, S], Awaitable[Result | None]]], Callable[[Work, S], Awaitable[Result | None]]]:
+    """Decorator: this function undoes what the job's own carrying out made, and no more. Of a pivot it says whether it was `done`: then
+    it stays."""
 
-    def register(handler: Callable[[Work, S], Awaitable[None]]) -> Callable[[Work, S], Awaitable[None]]:
-        check(step.role == UNDOABLE, Bug("only undoable steps are taken back", step.kind))
+    def register(handler: Callable[[Work, S], Awaitable[Result | None]]) -> Callable[[Work, S], Awaitable[Result | None]]:
+        check(step.role != FORWARD, Bug("what only goes forward is not taken back", step.kind))
         undoers[step.kind] = handler
         return handler
 

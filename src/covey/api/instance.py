@@ -17,6 +17,7 @@ from covey.base.errors import CoveyError
 from covey.model.requests.clone import CloneInstance
 from covey.model.requests.instance import (
     AddInstance,
+    MigrateInstance,
     ModifyInstance,
     RebootInstance,
     ReinstallInstance,
@@ -142,6 +143,16 @@ OPERATIONS = (
     change("POST", f"{ONE}/stop", "stop_instance", "Shut it down", StopInstance, HERE, target="instance"),
     change("POST", f"{ONE}/reboot", "reboot_instance", "Stop it, then start it", RebootInstance, HERE, target="instance"),
     change("POST", f"{ONE}/reset", "reset_instance", "Cut it and start it at once", ResetInstance, HERE, target="instance"),
+    change(
+        "POST",
+        f"{ONE}/migrate",
+        "migrate_instance",
+        "Move it to another node while it runs",
+        MigrateInstance,
+        HERE,
+        target="instance",
+        example={"to": "n2", "bandwidth": 500000000},
+    ),
     change(
         "POST",
         f"{ONE}/clone",

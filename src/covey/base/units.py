@@ -9,8 +9,8 @@ from covey.base.errors import BadInput
 _UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
 _SIZE = re.compile(r"(\d{1,30}(?:\.\d{1,30})?)\s*([BKMGTP]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
 _RATE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([kKMGT]?)(?:bit(?:/s)?)?", re.ASCII)
-_DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*(s|m|h|d)?", re.ASCII)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
+_DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*(ms|s|m|h|d)?", re.ASCII)
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 LARGEST_SIZE = 2**60
 
 

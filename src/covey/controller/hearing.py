@@ -15,7 +15,7 @@ from covey.model.cluster import Defaults
 from covey.model.instance import Instance, Observed
 from covey.model.order import Observation
 from covey.model.view import ClusterView
-from covey.store.feed import Feed
+from covey.store.feed import Changes, Feed
 from covey.store.protocol import Delete, Op, Put, Unchanged, Unmet
 
 RESTART_FIRST_S = 2.0  # after a first crash; doubled with each further one within the window
@@ -32,6 +32,7 @@ class Hearing:
         self._ledger = ledger
         self._clock = clock
         self._queue: dict[tuple[str, str], Observation] = {}  # the newest of each node and instance
+        self._kept: dict[tuple[str, str], Observation] = {}  # what does not count yet, likewise
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -52,6 +53,26 @@ class Hearing:
             self.hear(node, Observation(id, "missing", "", 0, 0))
 
     async def run(self) -> None:
+        self._feed.listen(self._on_change)
+        try:
+            await self._run()
+        finally:
+            self._feed.ignore(self._on_change)
+
+    def _on_change(self, before: ClusterView, after: ClusterView, changes: Changes) -> None:
+        """A move is over, or was given up: what was said meanwhile counts now."""
+        for key, _ in changes if self._kept else ():
+            if key.startswith(("state/instance/", "state/run/")):
+                self._hear_again(after, key.rpartition("/")[2])
+
+    def _hear_again(self, view: ClusterView, id: str) -> None:
+        instance: Instance | None = view.find("instance", id)
+        if instance and not view.find("run", id):
+            said = self._kept.pop((instance.node, id), None)
+            if said:
+                self.hear(instance.node, said)
+
+    async def _run(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -67,6 +88,10 @@ class Hearing:
             ops: list[Op] = []
             compare: list[Unchanged] = []
             for node, observation in observations:
+                if not counts(view, node, observation):
+                    self._kept[node, observation.instance] = observation
+                    continue
+                self._kept.pop((node, observation.instance), None)
                 writes = changes_of(view, node, observation, self._clock.now())
                 if writes:
                     ops += writes
@@ -93,9 +118,17 @@ class Hearing:
                     await self._clock.sleep(0.01)
 
 
+def counts(view: ClusterView, node: str, observation: Observation) -> bool:
+    """Whether what the node with this id says of an instance is what holds. Others than its own have of it what a move leaves there, or
+    brings there before it counts; and while it moves, its own node sees it stand still and go. Pure."""
+    instance: Instance | None = view.find("instance", observation.instance)
+    if instance is None:
+        return True
+    return instance.node == node and (observation.state == "running" or view.find("run", instance.id) is None)
+
+
 def changes_of(view: ClusterView, node: str, observation: Observation, now: float) -> list[Op]:
-    """What an observation changes in the records: the Observed, and `desired` when the guest shut itself down. What another node than its
-    own says of an instance changes nothing: that is what a move leaves there, or brings there before it counts. Pure."""
+    """What an observation changes in the records, if it counts: the Observed, and `desired` when the guest shut itself down. Pure."""
     instance: Instance | None = view.find("instance", observation.instance)
     before: Observed | None = view.find("observed", observation.instance)
     if instance is None:
@@ -116,6 +149,8 @@ def changes_of(view: ClusterView, node: str, observation: Observation, now: floa
 def observed_after(before: Observed, seen: Observation, defaults: Defaults, now: float) -> Observed:
     """The record after an observation. A crash is counted once; too many within the window, and the healer gives up."""
     changed = seen.state != before.state or seen.generation != before.generation
+    if seen.state == "running" and not seen.ready_generation and before.ready_generation == seen.generation:
+        seen = _still_ready(seen, before)
     after = replace(
         before,
         state=seen.state,
@@ -139,3 +174,14 @@ def observed_after(before: Observed, seen: Observation, defaults: Defaults, now:
         pause = min(RESTART_FIRST_S * 2 ** (len(crashes) - 1), RESTART_MOST_S)
         return replace(after, crashes=crashes, restart_at=now + pause)
     return after
+
+
+def _still_ready(seen: Observation, before: Observed) -> Observation:
+    """Of a guest that has reported, another agent knows nothing: one that came after a move, or was started anew."""
+    return replace(
+        seen,
+        ready_generation=before.ready_generation,
+        ready_status=before.ready_status,
+        ready_s=before.ready_s,
+        addresses=before.addresses,
+    )

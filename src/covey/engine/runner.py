@@ -17,12 +17,13 @@ from covey.model import record as records
 from covey.model.job import Debris, Job
 from covey.model.order import Outcome
 from covey.model.plan import Await, Plan, StepReport, Write
-from covey.model.step import FORWARD, Step
+from covey.model.step import FORWARD, PIVOT, UNDOABLE, Step
 from covey.model.view import ClusterView
 from covey.store.feed import Changes, Feed
 from covey.store.protocol import Op, Put, Unchanged, Unmet
 
 UNDO_TIMEOUT_S = 60.0  # what one step's undo gets before it becomes debris (P5)
+LONGEST_PAUSE_S = 30.0  # between two questions whether a pivot was done
 RETRIES = 5  # of a forward step, with pauses of 1, 2, 4, 8, 16 s
 KEPT_LOG = 4096
 log = structlog.get_logger()
@@ -59,10 +60,8 @@ class Runner:
     async def run(self) -> Job:
         """From wherever the job stands to its end; returns it as ended. Raises Deposed."""
         structlog.contextvars.bind_contextvars(job=self.job.id, request=self.job.request_id)
-        if self.job.state == "running":
-            await self._go_forward()
-        if self.job.state == "undoing":
-            await self._go_back()
+        while self.job.state in ("running", "undoing"):
+            await (self._go_forward() if self.job.state == "running" else self._go_back())
         if self.job.state == "waiting":
             self.release()
             await self._wait()
@@ -97,7 +96,7 @@ class Runner:
             self.nodes.acknowledge(step.node, outcome.task)
 
     async def _order(self, step: Step, index: int, undo: bool) -> Outcome:
-        id = f"{self.job.id}.{index}" + (f".{self.job.attempt}" if self.job.attempt and not undo else "")
+        id = f"{self.job.id}.{index}" + (f".{self.job.attempt}" if self.job.attempt and (step.role == PIVOT or not undo) else "")
         try:
             secrets = {} if undo else await self._secrets(step)
         except NotFound as error:  # fails the step, as if its node had missed it
@@ -134,32 +133,32 @@ class Runner:
                 order.cancel()
 
     async def _record_done(self, outcome: Outcome, started: float) -> None:
+        """What the plan meant to change by then goes into the same transaction."""
         report = StepReport(started, self.clock.now(), 0.0, outcome.result)
+        writes = self.plan.pivoted if self.plan.steps[self.job.step].role == PIVOT else ()
         job = replace(
             self.job,
+            state="running",
             step=self.job.step + 1,
             attempt=0,
             reports=(*self.job.reports, report),
             log=(self.job.log + outcome.log)[-KEPT_LOG:],
         )
-        if job.step < len(self.plan.steps):
-            await self._write(job)
-        else:
-            await self._finish(job)
+        if job.step == len(self.plan.steps):
+            job = self._finished(job)
+            writes = (*writes, *self.plan.success)
+        await self._write_with(writes, job)
 
-    async def _finish(self, job: Job) -> None:
-        """The last step is done: in its transaction goes what the plan meant to change."""
+    def _finished(self, job: Job) -> Job:
         if self.plan.awaits:
-            job = replace(job, state="waiting", waiting_since=self.clock.now())
-        else:
-            job = replace(job, state="succeeded", ended_at=self.clock.now())
-        await self._write_with(self.plan.success, job)
+            return replace(job, state="waiting", waiting_since=self.clock.now())
+        return replace(job, state="succeeded", ended_at=self.clock.now())
 
     async def _retry_or_give_up(self, step: Step, outcome: Outcome) -> None:
         """A forward step failed: with back-off again, unless nothing irrevocable has happened yet and the error will not pass. An earlier
         attempt at a step that changes in place may have done all of it, and only its answer failed."""
         error = from_json(outcome.error or {})
-        done = any(step.role == FORWARD for step in self.plan.steps[: self.job.step])
+        done = any(step.role != UNDOABLE for step in self.plan.steps[: self.job.step])
         untouched = not (done or (step.in_place and self.job.attempt))
         if isinstance(error, Refused) and untouched:  # NoSpace too: the step changed nothing, so neither did the job
             await self._turn_back(error)
@@ -187,7 +186,10 @@ class Runner:
             left = self.job.left
             step = self.plan.steps[index] if index < len(self.plan.steps) else None
             outcome = None
-            if step and step.role != FORWARD:
+            if step and step.role == PIVOT:
+                if await self._is_past(step, index):
+                    return
+            elif step and step.role != FORWARD:
                 outcome = await self._undo(step, index)
                 if outcome is None or outcome.error is not None:
                     why = from_json(outcome.error).what if outcome and outcome.error else f"no answer within {UNDO_TIMEOUT_S:g} s"
@@ -199,6 +201,27 @@ class Runner:
                 self.nodes.acknowledge(step.node if step else "", outcome.task)
             if self.job.ended:
                 return
+
+    async def _is_past(self, step: Step, index: int) -> bool:
+        """Take the pivot back, or learn that it was done: then the job goes forward from there. Without knowing which, nothing else may be
+        taken back, so its node is asked for as long as it takes."""
+        while True:
+            started = self.clock.now()
+            outcome = await self._order(step, index, undo=True)
+            if outcome.error is None:
+                break
+            log.warning("nobody knows whether the pivot was done; asking again", step=step.kind, error=outcome.error)
+            await self._write(replace(self.job, attempt=self.job.attempt + 1))
+            self.nodes.acknowledge(step.node, outcome.task)
+            await self.clock.sleep(min(2.0 ** (self.job.attempt - 1), LONGEST_PAUSE_S))
+        done = bool(outcome.result.get("done"))
+        self.job = replace(self.job, attempt=0)
+        if done:
+            self.control.cancelled_by = ""
+            self.job = replace(self.job, cancelled_by="", error=None)
+            await self._record_done(outcome, started)
+        self.nodes.acknowledge(step.node, outcome.task)
+        return done
 
     async def _undo(self, step: Step, index: int) -> Outcome | None:
         """None when the node did not answer in time."""

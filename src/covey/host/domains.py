@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from covey.host.host import Host
 from covey.host.storage.protocol import Attachment
+from covey.host.threads import in_thread
 from covey.model.domain import Domain
 from covey.model.filter import Rule
 from covey.model.shape import pending, shape_of
@@ -30,9 +31,31 @@ def attachments_of(host: Host, domain: Domain) -> dict[str, Attachment]:
 
 async def ensure_running(host: Host, instance: str, generation: int) -> tuple[int, int]:
     """The domain runs: its pid, and the generation of its run, which is an older one when it ran already."""
+    await check_may_start(host, instance, generation)
     pid = await host.hypervisor.ensure_running(instance, generation)
     found = await host.hypervisor.domain(instance)
     return pid, found.generation if found else generation
+
+
+async def ensure_generation(host: Host, instance: str, generation: int) -> int:
+    """The domain's run began as that start, or later: its pid."""
+    await check_may_start(host, instance, generation)
+    return await host.hypervisor.ensure_generation(instance, generation)
+
+
+async def check_may_start(host: Host, instance: str, generation: int) -> None:
+    """S3: raises Refused for a start that this machine is not to begin (any more); one that runs only goes on."""
+    found = await host.hypervisor.domain(instance)
+    if not found or found.state not in ("running", "paused"):
+        host.rights.check_above_floor(instance, generation)
+
+
+async def ensure_stopped(host: Host, instance: str, generation: int) -> bool:
+    """The domain does not run, and the start `generation` is over for ever (S3; 0: none was named). Returns whether it was cut."""
+    cut = await host.hypervisor.ensure_stopped(instance)
+    if generation:
+        await in_thread(host.rights.raise_floor, instance, generation + 1)
+    return cut
 
 
 async def take_back_seed(host: Host, instance: str, job: str) -> None:
@@ -46,6 +69,13 @@ async def take_back_asking(host: Host, instance: str) -> None:
     """A domain that was asked to stop and still runs goes on: what ends it later is its own doing again."""
     found = await host.hypervisor.domain(instance)
     if found and found.state == "running":
+        await host.hypervisor.ensure_running(instance, found.generation)
+
+
+async def resume(host: Host, instance: str) -> None:
+    """One that stands still goes on."""
+    found = await host.hypervisor.domain(instance)
+    if found and found.state == "paused":
         await host.hypervisor.ensure_running(instance, found.generation)
 
 

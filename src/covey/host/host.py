@@ -13,7 +13,9 @@ from covey.host.guest.protocol import Guests
 from covey.host.hypervisor.protocol import Hypervisor
 from covey.host.image.protocol import Images
 from covey.host.machine import Machine
+from covey.host.migration.protocol import Neighbours
 from covey.host.network.protocol import Networks
+from covey.host.rights import Rights
 from covey.host.storage.protocol import Attachment, Storage
 from covey.host.upload.protocol import Uploads
 from covey.model.pool import Place, Volume
@@ -32,6 +34,8 @@ class Host:
     exports: Exports
     doors: Doors
     fetches: Fetches
+    rights: Rights
+    neighbours: Neighbours
 
     def storage(self, place: Place) -> Storage:
         return require(

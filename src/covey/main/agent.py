@@ -12,6 +12,7 @@ from covey.agent.agent import Agent
 from covey.agent.keeping import Keeping
 from covey.agent.listen import Doors
 from covey.agent.membership import Memberships
+from covey.agent.neighbours import AgentNeighbours
 from covey.agent.server import make_app
 from covey.agent.tasks import EpochFile
 from covey.base.clock import SystemClock
@@ -40,6 +41,7 @@ from covey.host.image.images import HostImages
 from covey.host.machine import FakeMachine, HostMachine
 from covey.host.network.bridge import HostNetworks
 from covey.host.network.fake import FakeNetworks
+from covey.host.rights import DurableShelf, Rights
 from covey.host.shelf import FileShelf
 from covey.host.storage.diskless import DisklessStorage
 from covey.host.storage.fake import FakeStorage
@@ -107,6 +109,8 @@ async def _real_host(choices: Choices, doors: HostDoors) -> tuple[Host, str]:
         HostExports(layout.agent / "exports"),
         doors,
         HostFetches(files_in(layout.identity)),
+        Rights(DurableShelf(layout.agent / "rights")),
+        AgentNeighbours(files_in(layout.identity)),
     )
     return host, version
 
@@ -128,5 +132,7 @@ async def _fake_host(layout: Layout, doors: HostDoors) -> tuple[Host, str]:
         FakeExports(shelf),
         doors,
         HostFetches(files_in(layout.identity)),
+        Rights(shelf),
+        AgentNeighbours(files_in(layout.identity)),
     )
     return host, "pretended"

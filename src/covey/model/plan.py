@@ -65,7 +65,8 @@ class Await:
 class Plan:
     """The steps to take, and why. Pure value (P6): carried out as it stands or not at all.
 
-    `begin` is written when the plan is committed, `success` with the last step, `undone` when everything was taken back.
+    `begin` is written when the plan is committed, `pivoted` when its pivot is done, `success` with the last step, `undone` when everything
+    was taken back.
     `summary` is one sentence; `reasons` say why so; `warnings` what a person should know before. `repair` is the command to give when a
     forward step cannot be finished."""
 
@@ -80,6 +81,7 @@ class Plan:
     undone: tuple[Write, ...] = ()
     awaits: Await | None = None
     repair: str = ""
+    pivoted: tuple[Write, ...] = ()
 
     def __post_init__(self) -> None:
         order = {UNDOABLE: 0, PIVOT: 1, FORWARD: 2}

@@ -16,6 +16,7 @@ from covey.model.network import Forward, Network
 from covey.model.node import Node
 from covey.model.pool import Pool
 from covey.model.removed import Removed
+from covey.model.run import Run
 from covey.model.snapshot import Layer, Snapshot
 from covey.model.stale import Stale
 from covey.model.token import Token
@@ -35,6 +36,7 @@ Record = (
     | Forward
     | Instance
     | Observed
+    | Run
     | Removed
     | Layer
     | Snapshot
@@ -55,6 +57,7 @@ COLLECTIONS: dict[str, type[Any]] = {
     "firewall": Firewall,
     "instance": Instance,
     "observed": Observed,
+    "run": Run,
     "removed": Removed,
     "layer": Layer,
     "snapshot": Snapshot,

@@ -25,6 +25,7 @@ from covey.model.node import Node, Telemetry
 from covey.model.pool import Pool, Space
 from covey.model.record import COLLECTIONS, PREFIX, Record
 from covey.model.removed import Removed
+from covey.model.run import Run
 from covey.model.snapshot import Layer, Snapshot
 from covey.model.stale import Stale, stale_id
 from covey.model.token import Token
@@ -133,6 +134,11 @@ class ClusterView:
         """What was last seen of an instance; before its first report, "unknown"."""
         observed: Observed | None = self.find("observed", instance)
         return observed or Observed(instance, "unknown", 0.0)
+
+    def holders(self, instance: Instance) -> dict[str, int]:
+        """The nodes (by id) that may run it, each with the start by which it may (S4)."""
+        run: Run | None = self.find("run", instance.id)
+        return run.holders if run else {instance.node: instance.generation}
 
     def node_by_id(self, id: str) -> Node:
         node: Node | None = self.find("node", id)

@@ -1,5 +1,5 @@
 """Handlers of steps, one module a noun: importing this registers them all."""
 
-from covey.agent.steps import disk, firewall, image, instance, network, nic, node, pool, snapshot
+from covey.agent.steps import disk, firewall, image, instance, migration, network, nic, node, pool, snapshot
 
-__all__ = ["disk", "firewall", "image", "instance", "network", "nic", "node", "pool", "snapshot"]
+__all__ = ["disk", "firewall", "image", "instance", "migration", "network", "nic", "node", "pool", "snapshot"]

@@ -59,7 +59,7 @@ async def undo_running(work: Work, step: EnsureRunning) -> None:
 
 @carries_out(EnsureGeneration)
 async def ensure_generation(work: Work, step: EnsureGeneration) -> Result:
-    return {"pid": await work.host.hypervisor.ensure_generation(step.instance, step.generation)}
+    return {"pid": await domains.ensure_generation(work.host, step.instance, step.generation)}
 
 
 @carries_out(EnsureAskedToStop)
@@ -75,7 +75,7 @@ async def undo_asked_to_stop(work: Work, step: EnsureAskedToStop) -> None:
 
 @carries_out(EnsureStopped)
 async def ensure_stopped(work: Work, step: EnsureStopped) -> Result:
-    return {"cut": await work.host.hypervisor.ensure_stopped(step.instance)}
+    return {"cut": await domains.ensure_stopped(work.host, step.instance, step.generation)}
 
 
 @carries_out(EnsureInstanceAbsent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from covey.agent.work import Work, carries_out, takes_back
 from covey.host import networks
-from covey.model.steps.network import EnsureNetwork, EnsureNetworkAbsent, EnsureNotRouted, EnsureRouted
+from covey.model.steps.network import EnsureNetwork, EnsureNetworkAbsent, EnsureNotRouted, EnsureRouted, EnsureRouteFollows
 
 
 @carries_out(EnsureNetwork)
@@ -25,6 +25,11 @@ async def ensure_routed(work: Work, step: EnsureRouted) -> None:
 @takes_back(EnsureRouted)
 async def undo_routed(work: Work, step: EnsureRouted) -> None:
     await networks.take_back_routes(work.host, step.network, step.addresses, step.new)
+
+
+@carries_out(EnsureRouteFollows)
+async def ensure_route_follows(work: Work, step: EnsureRouteFollows) -> None:
+    await work.host.networks.ensure_routed(step.network, step.addresses)
 
 
 @carries_out(EnsureNotRouted)

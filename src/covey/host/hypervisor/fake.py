@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from covey.host.hypervisor.png import png_of
 from covey.host.hypervisor.protocol import Usage
 from covey.host.hypervisor.prove import AUTO, KVM, TCG
 from covey.host.hypervisor.runs import COVEY, CRASHED, GUEST
+from covey.host.migration.protocol import CONTROL, Moved, Offer, Passage, Pipe, Told, Wish
 from covey.host.shelf import Shelf
 from covey.host.storage.fake import flatten_open_volume, grow_open_volume
 from covey.host.storage.protocol import Attachment
@@ -31,6 +34,7 @@ DEFAULT_MEMORY = 64 * 2**30
 BOOTED = Traffic(disk_read=512, disk_reads=1)  # a guest that has read its boot sector
 _DOMAIN, _FOREIGN, _COUNTER = "domain/", "foreign-domain/", "pids"
 RUNNING, PAUSED, STOPPED = "running", "paused", "stopped"
+ARRIVED = b"arrived"  # the word of one that has taken a guest in
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +279,54 @@ class FakeHypervisor:
         told(volume.size, volume.size)
         return True
 
+    async def describe(self, instance: str) -> tuple[str, str]:
+        guest = self._must_find(instance)
+        check(
+            guest.state == RUNNING, Refused("it does not run, or is paused", f"instance {instance}", "see: covey instance info")
+        )
+        return json.dumps(encode(guest)), self._accelerator
+
+    async def migrate(self, instance: str, passage: Passage, wish: Wish, told: Told) -> Moved:
+        """As the real one: it stands still here before it can run there, and is gone from here only when it does."""
+        memory = self._must_find(instance).domain.memory
+        told(f"{humane_size(memory)} left", 0, memory)
+        control = await passage.pipe(CONTROL)
+        try:
+            self._keep(replace(self._must_find(instance), state=PAUSED))
+            await control.write(passage.description.encode())
+            arrived = await control.read() == ARRIVED
+        except Unavailable:
+            arrived = await passage.has_arrived()
+        finally:
+            await control.close()
+        if not arrived:
+            self._keep(replace(self._must_find(instance), state=RUNNING))
+            raise StepFailed("it was not moved: the other machine gave up", f"instance {instance}")
+        self._keep(self._must_find(instance).ended(COVEY))
+        return Moved(memory, 1.0, 0.1)
+
+    async def admit(self, offer: Offer, attachments: dict[str, Attachment]) -> str:
+        check(
+            offer.processor == self._accelerator,
+            Refused("its processor has what this machine's lacks", f"instance {offer.domain.instance}"),
+        )
+        guest = decode(_Guest, json.loads(offer.description))
+        self._check_memory(guest)
+        mine = self._must_find(offer.domain.instance)
+        return json.dumps(
+            encode(replace(guest, domain=mine.domain, job=mine.job, generation=offer.generation, inside=mine.domain.disks))
+        )
+
+    async def connect(self, instance: str, kind: str) -> Pipe:
+        return _FakeArrival(lambda text: self._arrive(decode(_Guest, json.loads(text))))
+
+    def _arrive(self, guest: _Guest) -> None:
+        self._check_answers()
+        self._keep(replace(guest, state=RUNNING, reason="", pid=self._next_pid()))
+
+    async def ensure_settled(self, instance: str) -> None:
+        self._check_answers()
+
     async def domains(self) -> tuple[FoundDomain, ...]:
         self._check_answers()
         return tuple(_found(guest) for guest in self._guests())
@@ -421,6 +473,26 @@ class FakeHypervisor:
     def _nowhere(self, instance: str, name: str) -> Path:
         """A pretended guest has no sockets: whoever connects is told that it does not run."""
         return Path("/nonexistent/covey-fake", check_uuid(instance, "instance"), name)
+
+
+class _FakeArrival:
+    """What takes a pretended guest in: it runs as soon as it has come, and that is said."""
+
+    def __init__(self, arrive: Callable[[bytes], None]) -> None:
+        self._arrive = arrive
+        self._said = asyncio.Event()
+
+    async def read(self) -> bytes:
+        await self._said.wait()
+        return ARRIVED
+
+    async def write(self, data: bytes) -> None:
+        self._arrive(data)
+        self._said.set()
+
+    async def end(self) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class FakeReadyListener:

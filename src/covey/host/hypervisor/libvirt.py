@@ -16,16 +16,19 @@ import libvirt
 from covey.base.errors import CoveyError, NoSpace, NotFound, Refused, StepFailed, Unavailable, check
 from covey.base.files import sync_directory
 from covey.host.guest.console import trim_log
-from covey.host.hypervisor import guest_agent, layers, orders, picture, runs, shaping, sighting, variables
+from covey.host.hypervisor import departing, guest_agent, layers, orders, picture, runs, shaping, sighting, variables
 from covey.host.hypervisor.connection import CALL_LIMIT_S, Connection, Event
 from covey.host.hypervisor.definition import FORM, Mark, digest
+from covey.host.hypervisor.destined import destined
 from covey.host.hypervisor.file_io import find_file_io
+from covey.host.hypervisor.moves import Moves
 from covey.host.hypervisor.places import GuestFiles, LibvirtFiles, check_directory, guest_files, seed_beside
 from covey.host.hypervisor.protocol import Usage
 from covey.host.hypervisor.prove import KVM, TCG, prove_accelerator
 from covey.host.hypervisor.runs import Run, Words
 from covey.host.hypervisor.sighting import Sighting
 from covey.host.hypervisor.xml import OVMF_CODE, printable, render_domain
+from covey.host.migration.protocol import Moved, Offer, Passage, Pipe, Told, Wish
 from covey.host.storage.protocol import Attachment
 from covey.model.domain import Domain, DomainDisk, DomainNic, Drift, FoundDomain
 from covey.model.machine import Capabilities
@@ -70,6 +73,7 @@ class LibvirtHypervisor:
         self._connection = Connection(uri, self._heard, self._tell)
         self._guest_connection = Connection(uri, lambda _: None, lambda: None)
         self._asking = asyncio.Semaphore(MOST_ASKING)
+        self._moves = Moves(uri, self._libvirt.runtime, user, self._order)
         self._locks: dict[str, asyncio.Lock] = {}
         self._subscribers: list[Callable[[str], None]] = []
         self._bells: set[asyncio.Event] = set()
@@ -403,6 +407,31 @@ class LibvirtHypervisor:
             if seen and seen.paused:
                 await self._order(domain.instance, orders.resume)
         return True
+
+    # Moving
+
+    async def describe(self, instance: str) -> tuple[str, str]:
+        return await self._order(instance, departing.describe)
+
+    async def migrate(self, instance: str, passage: Passage, wish: Wish, told: Told) -> Moved:
+        return await self._moves.migrate(instance, passage, wish, told)
+
+    async def admit(self, offer: Offer, attachments: dict[str, Attachment]) -> str:
+        instance = offer.domain.instance
+        await self._call(
+            instance,
+            lambda connection: departing.check_processor(connection, offer.description, offer.processor, instance),
+        )
+        files = self._files(instance)
+        await asyncio.to_thread(_make_directories, files, self._user)
+        await self._moves.make_way(instance)
+        return destined(offer.description, offer.domain, attachments, offer.generation, files, find_file_io())
+
+    async def connect(self, instance: str, kind: str) -> Pipe:
+        return await self._moves.connect(instance, kind)
+
+    async def ensure_settled(self, instance: str) -> None:
+        await self._moves.settle(instance)
 
     # Keeping account
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from covey.host.migration.protocol import Moved, Offer, Passage, Pipe, Told, Wish
 from covey.host.storage.protocol import Attachment
 from covey.model.domain import Domain, DomainDisk, DomainNic, Drift, FoundDomain
 from covey.model.machine import Capabilities
@@ -132,6 +133,29 @@ class Hypervisor(Protocol):
     ) -> bool:
         """A running guest's disk lies on nothing: its QEMU has written into the volume what it showed from below, and `told` hears how far
         it is. Returns false, and has done nothing, when no running guest has the volume open. Raises StepFailed with QEMU's words."""
+        ...
+
+    async def describe(self, instance: str) -> tuple[str, str]:
+        """A running guest as another machine's hypervisor must be told of it, and this machine's processor. Raises NotFound, Refused when
+        it does not run."""
+        ...
+
+    async def migrate(self, instance: str, passage: Passage, wish: Wish, told: Told) -> Moved:
+        """The guest runs on the other machine, and no more here. Raises StepFailed when it does not, and runs on here; cancelled, it
+        comes to either end first: which, must be looked at."""
+        ...
+
+    async def admit(self, offer: Offer, attachments: dict[str, Attachment]) -> str:
+        """Make ready for a guest that comes, and is defined here already: its description as this machine will have it. Raises Refused
+        when its processor cannot go on here, NotFound."""
+        ...
+
+    async def connect(self, instance: str, kind: str) -> Pipe:
+        """This machine's end of what comes of a guest. Raises Unavailable."""
+        ...
+
+    async def ensure_settled(self, instance: str) -> None:
+        """A guest that came runs, or is not here: nothing of it is half-way, once nobody brings it any more."""
         ...
 
     async def domains(self) -> tuple[FoundDomain, ...]:

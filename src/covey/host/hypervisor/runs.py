@@ -40,6 +40,10 @@ class Run:
     how: str = ""
     wanted: int = 0
 
+    def awaits(self, generation: int) -> bool:
+        """Whether that start is none that was begun here: another machine's, which comes."""
+        return self.phase != STARTING and generation > self.generation
+
     def about_to_start(self, generation: int) -> Run:
         return replace(self, phase=STARTING, wanted=generation)
 

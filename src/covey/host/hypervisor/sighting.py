@@ -36,13 +36,15 @@ _REASONS = {
     libvirt.VIR_DOMAIN_SHUTOFF_CRASHED: "crashed",
     libvirt.VIR_DOMAIN_SHUTOFF_FAILED: "crashed",
 }
+_COMING = (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)
 _LOOKS = 5  # a run's file that changes under our eyes so often belongs to a guest that is being driven elsewhere
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """One look at a guest. `mark` is of the definition; `generation` of what runs; `run` as its file had it, with libvirt's view of
-    the same moment beside it. `ending`: the guest has powered off and QEMU is about to go."""
+    the same moment beside it. `ending`: the guest has powered off and QEMU is about to go. One that is on its way here from another
+    machine is not active: it does not run here before it has all come."""
 
     mark: Mark
     active: bool
@@ -148,6 +150,8 @@ def _look(domain: Any, mark: Mark, run_of: Callable[[str], Run], words_of: Calla
         (state, reason), run = before
         active = state not in _INACTIVE
         live = read_mark(domain, libvirt.VIR_DOMAIN_AFFECT_LIVE) if active else None
+        if live and state == libvirt.VIR_DOMAIN_PAUSED and reason in _COMING and run.awaits(live.generation):
+            active, live = False, None
         words = Words() if active else words_of(instance)
         description = domain.XMLDesc(0)
         after = (domain.state(), run_of(instance))

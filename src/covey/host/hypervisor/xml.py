@@ -37,7 +37,7 @@ LEVELS = {
     "x86-64-v4": "Skylake-Server-noTSX-IBRS",
 }
 OVMF_CODE, OVMF_VARS = "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"
-CDROM_TARGET = "sda"
+CDROM_TARGET, SEED_TARGET = "sda", "sdb"
 
 ElementTree.register_namespace("covey", NAMESPACE)
 
@@ -95,7 +95,7 @@ def render_domain(
         _cdrom(devices, CDROM_TARGET, "sata", iso.path, boot_orders(domain).get("cdrom", 0))
     if domain.seed:
         SubElement(devices, "controller", type="scsi", index="0", model="virtio-scsi")
-        _cdrom(devices, "sdb", "scsi", str(files.seed))
+        _cdrom(devices, SEED_TARGET, "scsi", str(files.seed))
     for nic in sorted(domain.nics, key=lambda known: known.index):
         devices.append(nic_element(domain.instance, nic, boot_orders(domain).get(f"nic/{nic.index}", 0)))
     _channels(devices, files)

@@ -17,6 +17,8 @@ from covey.model.requests.network import parse_address, parse_address6
 from covey.model.requests.nic import MOST_NICS, check_settings
 
 LONGEST_OWNER = 100
+LEAST_BANDWIDTH = 10_000_000  # bits a second
+LONGEST_DOWNTIME_S = 60.0
 SMALLEST_MEMORY = 16 * 2**20
 LARGEST_MEMORY = 2**44
 MOST_CPUS = 1024
@@ -314,6 +316,31 @@ class RenameInstance(_OnInstance, kind="instance.rename"):
     @property
     def title(self) -> str:
         return f"instance rename {self.instance} to {self.new_name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrateInstance(_OnInstance, kind="instance.migrate"):
+    """Move it to another node while it runs: to the one named, or where there is most room. `bandwidth` is bits a second, 0 for no limit;
+    `downtime_s` how long the guest may stand still, 0 for the usual. A guest that writes faster than its memory can be sent is slowed
+    down, if it `slows_guest`."""
+
+    to: str = ""
+    bandwidth: int = 0
+    downtime_s: float = 0.0
+    slows_guest: bool = True
+
+    def check(self) -> None:
+        check_name(self.instance, "instance")
+        if self.to:
+            check_name(self.to, "to")
+        check(
+            self.bandwidth == 0 or self.bandwidth >= LEAST_BANDWIDTH,
+            BadInput("at least 10M bits a second", "bandwidth", "0 is no limit"),
+        )
+        check(
+            0 <= self.downtime_s <= LONGEST_DOWNTIME_S,
+            BadInput(f"between 0 and {LONGEST_DOWNTIME_S:g} s", "downtime_s", "0 is the usual: 300 ms"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

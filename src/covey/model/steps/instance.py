@@ -104,7 +104,10 @@ class EnsureAskedToStop(StepOnInstance, kind="asked-to-stop@1", role=UNDOABLE):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnsureStopped(StepOnInstance, kind="stopped@1", role=FORWARD):
-    """The domain does not run: if it does, it is cut. Returns `cut`."""
+    """The domain does not run: if it does, it is cut. What began as the start `generation`, or earlier, is not begun on the node again.
+    Returns `cut`."""
+
+    generation: int = 0  # 0: none is forbidden
 
     @property
     def title(self) -> str:

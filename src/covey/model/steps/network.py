@@ -62,6 +62,23 @@ class EnsureRouted(Step, kind="routed@1", role=UNDOABLE):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureRouteFollows(Step, kind="route-follows@1", role=FORWARD):
+    """As routes to a guest, on the node where it has come to: from here on it answers for these addresses."""
+
+    network: Network
+    instance: str
+    addresses: tuple[str, ...]
+
+    @property
+    def object(self) -> str:
+        return f"network/{self.network.id}"
+
+    @property
+    def title(self) -> str:
+        return f"routes to {' and '.join(self.addresses)} follow the guest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnsureNotRouted(Step, kind="not-routed@1", role=FORWARD):
     """The node leads packets for these addresses nowhere, and answers for none of them."""
 

@@ -249,7 +249,10 @@ def ready_image(view: ClusterView, name: str, label: object) -> Image:
 
 def stopping(instance: Instance, graceful_s: float) -> tuple[Step, ...]:
     """Asked first, which can still be cancelled; then cut."""
-    return (*_asking(instance, graceful_s), EnsureStopped(node=instance.node, instance=instance.id))
+    return (
+        *_asking(instance, graceful_s),
+        EnsureStopped(node=instance.node, instance=instance.id, generation=instance.generation),
+    )
 
 
 def running_anew(instance: Instance, graceful_s: float = 0.0) -> tuple[Step, ...]:

@@ -52,7 +52,7 @@ def _for_good(view: ClusterView, instance: Instance) -> Plan:
         f"remove {instance}{_with_disks(count)}",
         (
             *leaving.first,
-            EnsureStopped(node=instance.node, instance=instance.id),
+            EnsureStopped(node=instance.node, instance=instance.id, generation=instance.generation),
             EnsureInstanceAbsent(node=instance.node, instance=instance.id),
             *leaving.last,
             *(EnsureVolumeAbsent(node=instance.node, volume=disk.volume) for disk in instance.disks),
@@ -85,7 +85,7 @@ def _for_a_while(view: ClusterView, request: RemoveInstance, instance: Instance,
         (
             EnsureVolumesFound(node=instance.node, instance=instance.id, volumes=volumes, needed=False),
             *leaving.first,
-            EnsureStopped(node=instance.node, instance=instance.id),
+            EnsureStopped(node=instance.node, instance=instance.id, generation=instance.generation),
             EnsureInstanceAbsent(node=instance.node, instance=instance.id, keep_variables=True),
             *leaving.last,
         ),

@@ -1,0 +1,1 @@
+"""Guests that move from one machine to another while they run."""
