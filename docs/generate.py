@@ -317,7 +317,8 @@ STATE = {
     "agent_socket": "where the controller reaches the agent (mode 0600)",
     "store": "the store: SQLite in WAL mode, with `-wal` and `-shm` beside it and a `.lock`; a `.reserve` of disk for bad times",
     "shared_store": "there when the records are in etcd: where that is, our certificate for it, and our door for other controllers",
-    "agent": "`node-id`, this machine's identity, `epoch.json`, the newest leader that was obeyed, and `rights`, which starts of guests are over here for ever",
+    "agent": "`node-id`, this machine's identity; `epoch.json`, the newest leader that was obeyed; `rights`, which starts of guests are over here for ever; "
+    "`charge.json`, what the leader had it look after; and `local.json`, what a person did here by `covey local`",
     "identity": "as a node of several: `node.key`, `node.pem`, `ca.pem`, and `membership.json`, the cluster and whose orders count",
     "events": "what happened: up to 5 numbered files of 5,000 events each",
     "tls": "`ca.pem`, `ca.key`, `server.pem`, `server.key`; made at the first `--listen`",

@@ -84,7 +84,7 @@ def test_what_is_not_marked_as_a_change_has_no_dry_run() -> None:
 
 def test_every_list_can_be_filtered_cut_and_read_by_programs() -> None:
     lists = [(path, command) for path, command in LEAVES if path.endswith(" list")]
-    assert len(lists) == 13
+    assert len(lists) == 14
     for path, command in lists:
         assert {"--filter", "--columns", "--json", "--no-header"} <= options(command), path
 

@@ -58,6 +58,11 @@ def test_nothing_else_is_started(instance: Instance, observed: Observed | None) 
     assert restarts(instance, observed) == []
 
 
+def test_nothing_is_started_before_its_node_has_told_what_happened_there() -> None:
+    view = a_cluster(instances=[WEB], extra=[an_observed(WEB, "crashed")], answering=False)
+    assert to_restart(view, [WEB.id]) == []
+
+
 def test_what_a_job_is_at_work_on_is_left_to_it() -> None:
     running = replace(a_job(7), state="running")
     plan = a_plan_record(7, Plan("start it", uses=Uses((f"instance/{WEB.id}",))))

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from covey.controller.hearing import AT_ONCE, RESTART_FIRST_S, Hearing, changes_of, observed_after
+import pytest
+
+from covey.controller.hearing import AT_ONCE, RESTART_FIRST_S, Hearing, as_wished, changes_of, observed_after
 from covey.controller.lead import take_leadership
 from covey.engine.ledger import Ledger
 from covey.model.cluster import Defaults
 from covey.model.instance import Instance, Observed
+from covey.model.local import START, STOP, LocalAct
 from covey.model.order import Observation
+from covey.model.plan import Plan, Uses
 from covey.model.record import Record, from_bytes, key_of, to_bytes
 from covey.store.feed import Feed
 from covey.store.memory import MemoryData, MemoryStore
 from covey.store.protocol import Put
-from tests.kit.builders import NOW, a_cluster, a_cluster_record, an_id, an_instance, an_observed
+from tests.kit.builders import (
+    NOW, a_cluster, a_cluster_record, a_job, a_node, a_plan_record, an_id, an_instance, an_observed,
+)
 from tests.kit.virtual import eventually, in_virtual_time, virtual_clock
 
 WEB = an_instance("web1")
@@ -91,6 +97,59 @@ def test_a_guest_that_a_person_started_again_gets_all_its_chances_back() -> None
     given_up = replace(an_observed(WEB, "crashed"), gave_up=True, crashes=(NOW,) * 6)
     after = observed_after(given_up, RUNNING, DEFAULTS, NOW)
     assert (after.gave_up, after.crashes) == (False, ())
+
+
+STOPPED_HERE = LocalAct("1", STOP, WEB.id, "web1", WEB.generation, NOW, "anna")
+STARTED_HERE = replace(STOPPED_HERE, what=START, generation=WEB.generation + 1)
+
+
+def test_what_a_person_stopped_without_a_leader_is_to_stay_down() -> None:
+    after = as_wished(a_cluster(instances=[WEB]), WEB.node, STOPPED_HERE)
+    assert after == replace(WEB, desired="stopped", desired_by="anna by covey local")
+
+
+def test_what_a_person_started_without_a_leader_is_to_run_and_later_starts_count_on_from_it() -> None:
+    stopped = replace(WEB, desired="stopped")
+    after = as_wished(a_cluster(instances=[stopped]), WEB.node, STARTED_HERE)
+    assert after == replace(WEB, desired="running", desired_by="anna by covey local", generation=WEB.generation + 1)
+
+
+@pytest.mark.parametrize(
+    ("instance", "why"),
+    [
+        (replace(WEB, generation=WEB.generation + 5), "a later start was ordered"),
+        (replace(WEB, node="elsewhere"), "it has moved"),
+        (replace(WEB, state="removing"), "it is about to go"),
+    ],
+)
+def test_what_was_done_without_a_leader_does_not_overrule_what_came_later(instance: Instance, why: str) -> None:
+    assert as_wished(a_cluster(instances=[instance]), WEB.node, STOPPED_HERE) is None, why
+
+
+def test_a_job_under_way_ends_as_it_was_asked_to_whatever_was_done_meanwhile() -> None:
+    running = replace(a_job(7), state="running")
+    plan = a_plan_record(7, Plan("start it", uses=Uses((f"instance/{WEB.id}",))))
+    view = a_cluster(instances=[WEB], extra=[running, plan])
+    assert as_wished(view, WEB.node, STOPPED_HERE) is None
+
+
+@in_virtual_time
+async def test_acts_are_recorded_and_told_as_events_once_a_leader_hears_of_them() -> None:
+    clock = virtual_clock()
+    store = MemoryStore(MemoryData(), clock)
+    leadership, revision = await take_leadership(store, clock, "test")
+    for record in (a_cluster_record(), a_node(), WEB):
+        await store.txn((), [Put(key_of(record), to_bytes(record))])
+    feed = Feed(store)
+    await feed.start()
+    told: list[tuple[str, str, str]] = []
+    hearing = Hearing(feed, Ledger(store, clock, leadership, revision), clock, lambda *event: told.append(event))
+    await hearing.hear_acts(WEB.node, (replace(STOPPED_HERE, reason="the room is hot"), STARTED_HERE))
+    instance: Instance | None = feed.view.find("instance", WEB.id)
+    assert instance and (instance.desired, instance.generation) == ("running", WEB.generation + 1)
+    assert [kind for kind, _, _ in told] == ["instance.local-stop", "instance.local-start"]
+    assert told[0][2].startswith("anna had n1 stop instance web1 at ") and told[0][2].endswith(": the room is hot")
+    await feed.close()
 
 
 @in_virtual_time

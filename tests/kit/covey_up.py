@@ -81,6 +81,18 @@ class CoveyUp:
             )
         return self.process
 
+    def launch_alone(self, program: str) -> subprocess.Popen[bytes]:
+        """Begin one of the two programs without the other, as where the other's service is stopped; `stop` ends it."""
+        words = ("--parent", str(os.getpid()), "--state", str(self.state), "--hosts", self.hosts, "--netns", self.netns)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [ROOT / ".venv/bin/python", "-P", "-m", "covey.main", program, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        return self.process
+
     async def start(self) -> None:
         """`covey up` runs, its controller answers, and knows its node."""
         self.launch()

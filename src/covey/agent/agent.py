@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import structlog
 
 from covey.agent.herald import Herald
+from covey.agent.local import Acts, Local
 from covey.agent.observe import Observer, Thermometer
 from covey.agent.taking_in import Arrivals
 from covey.agent.tasks import EpochFile, Tasks
 from covey.base.clock import Clock
 from covey.base.errors import CoveyError
+from covey.base.files import write_durably
 from covey.host.host import Host
+from covey.model import codec
 from covey.model.node import Telemetry
 from covey.model.order import Charge, Epoch, Hello, Inventory, Message, Order, Telling
 from covey.model.pool import FoundVolume, Place
@@ -27,7 +32,17 @@ log = structlog.get_logger()
 
 
 class Agent:
-    def __init__(self, node: str, host: Host, session: str, epochs: EpochFile, clock: Clock, about: Telemetry) -> None:
+    def __init__(
+        self,
+        node: str,
+        host: Host,
+        session: str,
+        epochs: EpochFile,
+        clock: Clock,
+        about: Telemetry,
+        keeps: Path | None = None,
+    ) -> None:
+        """`keeps` is the directory of what a person needs when nobody leads; None for simulations, which have no files."""
         self.node = node
         self.host = host
         self.session = session
@@ -38,6 +53,9 @@ class Agent:
         self.tasks = Tasks(host, session, epochs, self._emit, self._settled)
         self.arrivals = Arrivals(host, self.tasks.alone)
         self._clock = clock
+        self._kept_charge = keeps / "charge.json" if keeps else None
+        acts = Acts(keeps / "local.json" if keeps else None)
+        self.local = Local(host, self.tasks, acts, clock, lambda: self.is_led, self.hang_up)
         self._places: tuple[Place, ...] = ()
         self._charged = asyncio.Event()
         self._background: list[asyncio.Task[None]] = []
@@ -99,13 +117,28 @@ class Agent:
     async def greet(self, epoch: Epoch) -> Hello:
         """A leader tells its epoch before it gives any order (P9): from here on, older ones are refused. Raises Refused for an older one."""
         self.tasks.epochs.obey(epoch)
-        return Hello(self.node, self.session, tuple(self.tasks.in_flight), await self._thermometer.read())
+        telemetry = await self._thermometer.read()
+        return Hello(self.node, self.session, tuple(self.tasks.in_flight), telemetry, self.local.acts.untold)
+
+    @property
+    def last_charge(self) -> Charge:
+        """What the last leader had this machine look after."""
+        if self._kept_charge and self._kept_charge.exists():
+            return codec.decode(Charge, json.loads(self._kept_charge.read_text()))
+        return Charge({}, ())
 
     async def look_after(self, charge: Charge) -> None:
+        self._keep(charge)
         self._thermometer.look_after(charge)
         self._places = tuple(charge.pools.values())
         self._charged.set()
         await self._thermometer.tell()
+
+    def _keep(self, charge: Charge) -> None:
+        if self._kept_charge:
+            text = json.dumps(codec.encode(charge))
+            if not self._kept_charge.exists() or self._kept_charge.read_text() != text:
+                write_durably(self._kept_charge, text.encode())
 
     def accept(self, orders: list[Order]) -> list[CoveyError | None]:
         """One answer an order: None when its task is under way or known."""

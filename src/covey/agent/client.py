@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,6 +185,13 @@ class Link:
 
     async def inventory(self, charge: Charge) -> Inventory:
         return codec.decode(Inventory, _checked(await self._ask("POST", "/inventory", charge, INVENTORY_TIMEOUT_S)))
+
+    async def forget_acts(self, ids: Sequence[str]) -> None:
+        """What a person did there is taken in. Raises Unavailable."""
+        try:
+            _checked(await self._client.post("/local/told", content=json.dumps(list(ids))))
+        except (httpx2.HTTPError, OSError) as error:
+            raise self._silent(error) from error
 
     async def due_certificate(self) -> str:
         """A signing request when the node's certificate is to be renewed, else "". Raises Unavailable."""

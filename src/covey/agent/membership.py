@@ -100,6 +100,11 @@ class Memberships:
         keep_certificate(self._directory, certificate, authority, self._node)
         self._show()
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is surely no other node: what is defined here runs nowhere else."""
+        return self.present is None or self.present.nodes in ((), (self._node,))
+
     def follow(self, charge: Charge, by: str) -> None:
         """Nodes, names and addresses are these from now on, as a leader says that came by the address `by` ("" by this machine's socket). An
         address counts once somebody has come by it: until then the agent goes on listening where it was reached before."""

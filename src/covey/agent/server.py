@@ -8,6 +8,7 @@ GET /stream (a JSON message a line, for ever), GET /console/ID/log and WebSocket
 POST /membership/request (a signing request for its certificate); GET and PUT /certificate (the request when it is due, and what came of it);
 PUT and DELETE /store (its part of the store that several share, with the keys for it);
 WebSocket /arrivals/ID/PART (a guest that comes from another node while it runs: agent/arriving.py).
+GET /local, POST /local/start and /local/stop (`covey local`: by the unix socket only), and POST /local/told (a leader has taken them in).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from covey.base.errors import BadInput, CoveyError, NotFound, Refused, check, re
 from covey.base.identity import Identity
 from covey.host.guest.protocol import ConsoleSession
 from covey.model import codec
+from covey.model.local import STOP
 from covey.model.membership import Membership
 from covey.model.names import check_uuid
 from covey.model.order import Charge, Order
@@ -173,6 +175,29 @@ def make_app(agent: Agent, memberships: Memberships, keeping: Keeping) -> Starle
         )
         return await opened(agent.host.exports.in_parts(agent.host.attachment(volume), bool(wish["above"]), int(wish["start"])))
 
+    async def show_local(request: Request) -> Response:
+        guests = [codec.encode(domain) for domain in await agent.local.guests()]
+        acts = [codec.encode(act) for act in agent.local.acts.all]
+        return _json({"guests": guests, "acts": acts, "is_alone": memberships.is_alone, "is_led": agent.is_led})
+
+    async def act_locally(request: Request) -> Response:
+        check(PEER not in request.scope.get("state", {}), Refused("that is for root of this machine", "agent"))
+        wish = json.loads(await request.body())
+        named, by, reason = str(wish["name"]), str(wish["by"]), str(wish["reason"])
+        if request.path_params["verb"] == STOP:
+            return _json(codec.encode(await agent.local.stop(named, float(wish["graceful_s"]), by, reason)))
+        check(
+            memberships.is_alone or wish["nowhere_else"] is True,
+            Refused(
+                "nobody said that it surely runs on no other machine", f"instance {named}", "covey local start asks for that"
+            ),
+        )
+        return _json(codec.encode(await agent.local.start(named, by, reason, agent.last_charge)))
+
+    async def forget_acts(request: Request) -> Response:
+        agent.local.acts.forget(json.loads(await request.body()))
+        return _json({})
+
     async def console_log(request: Request) -> Response:
         size = int(request.query_params.get("bytes", "0"))
         log = agent.host.guests.console_tail(check_uuid(request.path_params["instance"]), size)
@@ -210,6 +235,9 @@ def make_app(agent: Agent, memberships: Memberships, keeping: Keeping) -> Starle
             Route("/certificate", due_certificate, methods=["GET"]),
             Route("/certificate", put_certificate, methods=["PUT"]),
             Route("/membership/request", request_certificate, methods=["POST"]),
+            Route("/local", show_local),
+            Route("/local/told", forget_acts, methods=["POST"]),
+            Route("/local/{verb:str}", act_locally, methods=["POST"]),
             Route("/console/{instance}/log", console_log),
             WebSocketRoute("/console/{instance}", console),
             WebSocketRoute("/arrivals/{instance}/{kind}", arriving(agent.arrivals)),

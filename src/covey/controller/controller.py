@@ -11,7 +11,7 @@ import structlog
 from covey.base.clock import Clock
 from covey.controller.fleet import Fleet, Ways
 from covey.controller.healer import Healer
-from covey.controller.hearing import Hearing
+from covey.controller.hearing import Hearing, Tell
 from covey.controller.janitor import Janitor, Retention
 from covey.controller.lead import Held
 from covey.controller.purger import Purger
@@ -51,10 +51,11 @@ class Term:
         ways: Ways,
         draw: Callable[[int], str],
         kept: Retention = Retention(),
+        tell: Tell = lambda kind, object, text: None,
     ) -> None:
-        """`ways` says how agents are reached; `draw` returns that many random bytes as hexadecimal digits."""
+        """`ways` says how agents are reached; `draw` returns that many random bytes as hexadecimal digits; `tell` makes an event."""
         self.ledger = ledger
-        self.hearing = Hearing(feed, ledger, clock)
+        self.hearing = Hearing(feed, ledger, clock, tell)
         self.fleet = Fleet(ways, ledger.epoch, feed, self.hearing, clock)
         self.engine = Engine(store, feed, ledger, self.fleet, clock, plan)
         self.janitor = Janitor(store, ledger, clock, kept)

@@ -81,6 +81,9 @@ class Fleet:
 
     # --- hearing -------------------------------------------------------------------------------------------------------------------
     async def _meet(self, link: Link, hello: Hello) -> None:
+        if hello.acts:  # before anybody learns that the node answers, and starts what a person has stopped
+            await self._hearing.hear_acts(hello.node, hello.acts)
+            await link.forget_acts([act.id for act in hello.acts])
         self._by_node[hello.node] = link
         self._feed.tell(hello.node, hello.telemetry)
         self._met.set()

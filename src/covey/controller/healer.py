@@ -76,6 +76,8 @@ class Healer:
             await self._sleep(await self._heal())
 
     def _on_change(self, before: ClusterView, after: ClusterView, changes: Changes) -> None:
+        if before.telemetry.keys() != after.telemetry.keys():
+            self._wake.set()
         for key, _ in changes:
             if key.startswith(OBSERVED):
                 self._wake.set()
@@ -219,9 +221,14 @@ def _was_so(view: ClusterView, step: EnsureNicSet | EnsureFiltered) -> bool:
 
 
 def to_restart(view: ClusterView, down: Sequence[str]) -> list[tuple[Instance, float]]:
-    """Instances, of those with the ids `down`, that should run and do not, with the time from which they may be started. Pure."""
+    """Instances, of those with the ids `down`, that should run and do not, with the time from which they may be started. A node that has
+    not answered may have to tell what a person did there. Pure."""
     found = [(view.find("instance", id), view.observed(id)) for id in down]
-    due = [(instance, observed) for instance, observed in found if instance and _should_run(instance, observed)]
+    due = [
+        (instance, observed)
+        for instance, observed in found
+        if instance and instance.node in view.telemetry and _should_run(instance, observed)
+    ]
     busy = {name for job in view.jobs for name in _objects(view, job)} if due else set()
     return [(instance, observed.restart_at) for instance, observed in due if f"instance/{instance.id}" not in busy]
 

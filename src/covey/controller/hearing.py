@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
 
-from covey.base.clock import Clock
+from covey.base.clock import Clock, render_time
 from covey.base.errors import BadInput
 from covey.engine.ledger import Ledger
 from covey.model import record as records
 from covey.model.cluster import Defaults
 from covey.model.instance import Instance, Observed
+from covey.model.local import LocalAct
+from covey.model.node import Node
 from covey.model.order import Observation
 from covey.model.view import ClusterView
 from covey.store.feed import Changes, Feed
@@ -21,13 +24,20 @@ from covey.store.protocol import Delete, Op, Put, Unchanged, Unmet
 RESTART_FIRST_S = 2.0  # after a first crash; doubled with each further one within the window
 RESTART_MOST_S = 300.0
 AT_ONCE = 40  # observations in one transaction: each compares one record and may write two
+Tell = Callable[[str, str, str], None]  # an event's kind, object and text
 log = structlog.get_logger()
+
+
+def _to_nobody(kind: str, object: str, text: str) -> None:
+    return
 
 
 class Hearing:
     """Takes observations in, in order, and commits what they change."""
 
-    def __init__(self, feed: Feed, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, feed: Feed, ledger: Ledger, clock: Clock, tell: Tell = _to_nobody) -> None:
+        """`tell` makes an event of what no record shows."""
+        self._tell = tell
         self._feed = feed
         self._ledger = ledger
         self._clock = clock
@@ -51,6 +61,30 @@ class Hearing:
         expected = [instance.id for instance in self._feed.view.instances if instance.node == node and instance.state == "ready"]
         for id in sorted(set(expected) - present):
             self.hear(node, Observation(id, "missing", "", 0, 0))
+
+    async def hear_acts(self, node: str, acts: tuple[LocalAct, ...]) -> None:
+        """What a person did on a node while nobody led: that is what is wanted from now on. Told of twice, it is taken in once."""
+        for act in acts:
+            await self._take_in(node, act)
+            record: Node | None = self._feed.view.find("node", node)
+            where = record.name if record else node
+            why = f": {act.reason}" if act.reason else ""
+            text = f"{act.by} had {where} {act.what} instance {act.name} at {render_time(act.at)}, while nobody led{why}"
+            self._tell(f"instance.local-{act.what}", f"instance {act.name}", text)
+            log.warning("a person acted while nobody led", node=where, what=act.what, name=act.name, by=act.by)
+
+    async def _take_in(self, node: str, act: LocalAct) -> None:
+        while True:
+            view = self._feed.view
+            after = as_wished(view, node, act)
+            if after is None:
+                return
+            compare = [Unchanged(records.key_of(after), view.revision_of("instance", after.id))]
+            try:
+                await self._feed.reached(await self._ledger.write([Put(records.key_of(after), records.to_bytes(after))], compare))
+                return
+            except Unmet:
+                await self._clock.sleep(0.01)  # let the feed bring the newer record
 
     async def run(self) -> None:
         self._feed.listen(self._on_change)
@@ -125,6 +159,19 @@ def counts(view: ClusterView, node: str, observation: Observation) -> bool:
     if instance is None:
         return True
     return instance.node == node and (observation.state == "running" or view.find("run", instance.id) is None)
+
+
+def as_wished(view: ClusterView, node: str, act: LocalAct) -> Instance | None:
+    """The instance's record after an act; None when it changes nothing: the instance is gone or has moved, a later start was ordered, or a
+    job is at work on it, which ends as it was asked to. Pure."""
+    instance: Instance | None = view.find("instance", act.instance)
+    if instance is None or instance.node != node or instance.state != "ready" or instance.generation > act.generation:
+        return None
+    if view.job_at_work_on(f"instance/{instance.id}"):
+        return None
+    by = f"{act.by} by covey local"
+    after = replace(instance, desired=act.wish, desired_by=by, generation=max(instance.generation, act.generation))
+    return after if after != instance else None
 
 
 def changes_of(view: ClusterView, node: str, observation: Observation, now: float) -> list[Op]:

@@ -68,7 +68,7 @@ async def run_agent(choices: Choices) -> None:
     capabilities = await host.hypervisor.capabilities(Defaults().machine)
     carries_store = choices.store.shared and bool(find_spec("covey.controller")) and bool(shutil.which("etcd"))
     about = Telemetry(0.0, hypervisor=version, pool_path=str(layout.pool), capabilities=capabilities, carries_store=carries_store)
-    agent = Agent(node_id(layout), host, secrets.token_hex(8), epochs, SystemClock(), about)
+    agent = Agent(node_id(layout), host, secrets.token_hex(8), epochs, SystemClock(), about, layout.agent)
     agent.start()
     keeping = Keeping(layout.store.parent, layout.tls, memberships, node_id(layout), SystemClock())
     app = make_app(agent, memberships, keeping)

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import socket
 import ssl
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 
 from covey.base.config import parse_address
-from covey.base.errors import BadInput, CoveyError, Denied, NotFound, Refused, Unavailable, check, from_json, require
+from covey.base.errors import BadInput, Denied, NotFound, Refused, Unavailable, check, from_json, require
+from covey.main.here import ANSWER_LIMIT_S, agent_here, checked
 from covey.main.layout import Layout, choose
 from covey.model import codec
 from covey.model.membership import Membership
 
 AGENT_PORT = 7444
 CONNECT_LIMIT_S = 10.0
-ANSWER_LIMIT_S = 30.0
 LED_WITHIN_S = 30.0
 _DER = 2  # _ssl.ENCODING_DER
 
@@ -53,7 +51,7 @@ def look(settings: str, state: str | None, line: str, name: str, address: str) -
     """What joining would do, in words; nothing is changed. Raises what `join` raises before it asks the cluster."""
     invitation = parse_invitation(line)
     layout = _layout(settings, state)
-    with _agent(layout) as agent:
+    with agent_here(layout) as agent:
         _, here = _check_can_join(agent, layout, invitation)
     return f"this machine would become node {name or _own_name()} of the cluster at {invitation.door}, and listen at {_with_port(address or here)}"
 
@@ -64,9 +62,9 @@ def join(settings: str, state: str | None, line: str, name: str, address: str, s
     invitation, Unavailable, and what the cluster refuses."""
     invitation = parse_invitation(line)
     layout = _layout(settings, state)
-    with _agent(layout) as agent:
+    with agent_here(layout) as agent:
         authority, here = _check_can_join(agent, layout, invitation)
-        asked = _checked(agent.post("/membership/request"))
+        asked = checked(agent.post("/membership/request"))
         wish = {
             "id": asked["node"],
             "name": name or _own_name(),
@@ -76,7 +74,7 @@ def join(settings: str, state: str | None, line: str, name: str, address: str, s
         }
         joined = _ask_cluster(invitation, authority, wish)
         given = {key: joined[key] for key in ("membership", "certificate", "authority")}
-        _checked(agent.put("/membership", json={**given, "is_new": True}))
+        checked(agent.put("/membership", json={**given, "is_new": True}))
         membership = codec.decode(Membership, joined["membership"])
         _await_leader(agent, membership)
     return membership
@@ -84,14 +82,14 @@ def join(settings: str, state: str | None, line: str, name: str, address: str, s
 
 def present_membership(settings: str, state: str | None) -> Membership:
     """Raises NotFound when this machine belongs to no cluster but its own."""
-    with _agent(_layout(settings, state)) as agent:
+    with agent_here(_layout(settings, state)) as agent:
         return require(_present(agent), NotFound("this machine belongs to no cluster but its own", "covey node leave"))
 
 
 def leave(settings: str, state: str | None) -> None:
     """This machine forgets to which cluster it belonged."""
-    with _agent(_layout(settings, state)) as agent:
-        _checked(agent.delete("/membership"))
+    with agent_here(_layout(settings, state)) as agent:
+        checked(agent.delete("/membership"))
 
 
 def _layout(settings: str, state: str | None) -> Layout:
@@ -115,7 +113,7 @@ def _check_can_join(agent: httpx2.Client, layout: Layout, invitation: Invitation
 
 
 def _present(agent: httpx2.Client) -> Membership | None:
-    found = _checked(agent.get("/membership"))["membership"]
+    found = checked(agent.get("/membership"))["membership"]
     return codec.decode(Membership, found) if found else None
 
 
@@ -135,21 +133,6 @@ def _check_no_cluster(layout: Layout) -> None:
             "a machine joins empty: export its instances, then begin anew with an empty state directory",
         ),
     )
-
-
-@contextlib.contextmanager
-def _agent(layout: Layout) -> Iterator[httpx2.Client]:
-    """This machine's agent. Raises Unavailable."""
-    transport = httpx2.HTTPTransport(uds=str(layout.agent_socket))
-    with httpx2.Client(transport=transport, base_url="http://agent", timeout=ANSWER_LIMIT_S) as client:
-        try:
-            yield client
-        except (httpx2.HTTPError, OSError) as error:
-            raise Unavailable(
-                f"this machine's agent does not answer: {error}",
-                str(layout.agent_socket),
-                f"is Covey running here? systemctl status covey-agent, or: covey up --state {layout.state}",
-            ) from error
 
 
 def _find_authority(invitation: Invitation) -> tuple[str, str]:
@@ -203,7 +186,7 @@ def _await_leader(agent: httpx2.Client, membership: Membership) -> None:
     """Raises Unavailable when no leader comes: most likely one cannot reach this machine."""
     deadline = time.monotonic() + LED_WITHIN_S
     while time.monotonic() < deadline:
-        if _checked(agent.get("/membership"))["is_led"]:
+        if checked(agent.get("/membership"))["is_led"]:
             return
         time.sleep(0.1)
     raise Unavailable(
@@ -220,10 +203,3 @@ def _with_port(address: str) -> str:
     if address.count(":") > 1:
         return f"[{address}]:{AGENT_PORT}"
     return address if ":" in address else f"{address}:{AGENT_PORT}"
-
-
-def _checked(answer: httpx2.Response) -> Any:
-    if answer.status_code != 200:
-        error: CoveyError = from_json(answer.json())
-        raise error
-    return answer.json()

@@ -125,7 +125,7 @@ async def take_part(
     def term(right: Held) -> Term:
         ledger = Ledger(store, clock, right.leadership, right.revision)
         kept = Retention(choices.jobs.keep, choices.jobs.keep_for)
-        return Term(store, feed, ledger, clock, ways, secrets.token_hex, kept)
+        return Term(store, feed, ledger, clock, ways, secrets.token_hex, kept, events.tell)
 
     def begin(term: Term) -> None:
         standing.lead = Lead(term.engine, term.fleet)

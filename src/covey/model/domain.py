@@ -87,3 +87,4 @@ class FoundDomain:
     disks: tuple[str, ...] = ()  # volume ids attached, in index order
     nics: tuple[DomainNic, ...] = ()  # as they are attached, in index order
     live: Shape | None = None  # what the run under way is, None when there is none
+    title: str = ""  # the user's name for it, as it was when it was defined

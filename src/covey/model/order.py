@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from covey.model import codec
 from covey.model.domain import Drift, FoundDomain
 from covey.model.filter import FoundFilters
+from covey.model.local import LocalAct
 from covey.model.network import FoundNetwork, Network
 from covey.model.node import Telemetry
 from covey.model.pool import FoundVolume, Place, Space
@@ -43,12 +44,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """How an agent introduces itself to a leader. `in_flight` are the tasks that it is at work on, whoever ordered them."""
+    """How an agent introduces itself to a leader. `in_flight` are the tasks that it is at work on, whoever ordered them; `acts` what a
+    person did there while nobody led, and no leader has taken in."""
 
     node: str
     session: str
     in_flight: tuple[str, ...]
     telemetry: Telemetry
+    acts: tuple[LocalAct, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

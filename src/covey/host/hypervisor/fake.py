@@ -535,4 +535,5 @@ def _found(guest: _Guest) -> FoundDomain:
         disks=tuple(disk.volume.id for disk in (guest.inside if guest.active else guest.domain.disks)),
         nics=guest.plugged if guest.active else guest.domain.nics,
         live=guest.live,
+        title=guest.domain.title,
     )

@@ -300,6 +300,7 @@ def found_domain(sighting: Sighting, runtime: Path) -> FoundDomain:
         disks=sighting.disks,
         nics=sighting.nics,
         live=sighting.live,
+        title=sighting.mark.domain.title,
     )
 
 
