@@ -322,6 +322,7 @@ STATE = {
     "identity": "as a node of several: `node.key`, `node.pem`, `ca.pem`, and `membership.json`, the cluster and whose orders count",
     "events": "what happened: up to 5 numbered files of 5,000 events each",
     "tls": "`ca.pem`, `ca.key`, `server.pem`, `server.key`; made at the first `--listen`",
+    "backups": "backups of the records, each with every secret of the cluster (mode 0600); unless the settings name another directory",
     "images": "images, read-only, named by UUID",
     "pool": "the first pool, unless `cluster init --pool-path` said otherwise: volumes, named by UUID; in `uploads`, images that come in to be disks",
     "guests": "a directory a guest: sockets of console, ready channel and VNC, the console's log, the mark of its run; in `removed`, what the UEFI of removed ones remembers",

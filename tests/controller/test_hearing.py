@@ -20,7 +20,15 @@ from covey.store.feed import Feed
 from covey.store.memory import MemoryData, MemoryStore
 from covey.store.protocol import Put
 from tests.kit.builders import (
-    NOW, a_cluster, a_cluster_record, a_job, a_node, a_plan_record, an_id, an_instance, an_observed,
+    NOW,
+    a_cluster,
+    a_cluster_record,
+    a_job,
+    a_node,
+    a_plan_record,
+    an_id,
+    an_instance,
+    an_observed,
 )
 from tests.kit.virtual import eventually, in_virtual_time, virtual_clock
 

@@ -153,6 +153,18 @@ def test_a_domain_that_no_record_names_is_an_orphan_and_can_be_removed() -> None
     assert finding.request == RemoveOrphanDomain(node="n1", domain=an_id("stray"))
 
 
+def test_rules_of_a_domain_that_no_record_names_go_with_it_or_not_at_all() -> None:
+    """Else to mend the one would remove the other, which may have been made after a backup that was restored."""
+    view = a_world()
+    stray = FoundDomain(an_id("stray"), "running", "", 1, str(LAST_JOB + 1), 1, "")
+    has = replace(what_it_has(view), domains=(stray,))
+    filters = has.filters
+    assert filters
+    filtered = replace(has, filters=replace(filters, instances={**filters.instances, an_id("stray"): "rules"}))
+    assert the_one(view, filtered).name == "orphan-domain"
+    assert the_one(view, replace(filtered, domains=())).name == "orphan-filter"
+
+
 def test_a_seed_without_instance_is_an_orphan_and_can_be_removed() -> None:
     view = a_world()
     finding = the_one(view, replace(what_it_has(view), seeds=(an_id("stray"),)))

@@ -79,7 +79,12 @@ def make_app(agent: Agent, memberships: Memberships, keeping: Keeping) -> Starle
 
     async def show_membership(request: Request) -> Response:
         return _json(
-            {"membership": memberships.present and codec.encode(memberships.present), "node": agent.node, "is_led": agent.is_led}
+            {
+                "membership": memberships.present and codec.encode(memberships.present),
+                "node": agent.node,
+                "is_led": agent.is_led,
+                "epoch": agent.tasks.epochs.epoch,
+            }
         )
 
     async def request_certificate(request: Request) -> Response:

@@ -8,18 +8,36 @@ from typing import Annotated, Any
 import pydantic
 from starlette.responses import Response
 
-from covey.api.bodies import StrictModel, Text, parse
-from covey.api.changes import Values, change, is_good_still
-from covey.api.documents import ClusterDocument, ExportDocument
-from covey.api.health_documents import FixDocument, StatusDocument, VerdictDocument
-from covey.api.operation import AT_LEAST, IF_NONE_MATCH, JSON, Call, Operation, json_response
-from covey.model.requests.cluster import InitCluster, ModifyCluster
+from covey.api.bodies import StrictModel, Text, body_of, parse
+from covey.api.changes import Values, change, is_good_still, options_of, taken_response
+from covey.api.documents import BackupDocument, ClusterDocument, ExportDocument, JobDocument, PlanDocument
+from covey.api.health_documents import FixDocument, RoomMadeDocument, StatusDocument, VerdictDocument
+from covey.api.operation import (
+    AFTER_JOBS,
+    AT_LEAST,
+    BYTES,
+    DRY_RUN,
+    EXPECT,
+    IF_NONE_MATCH,
+    JSON,
+    KEY,
+    REASON,
+    Call,
+    Operation,
+    json_response,
+)
+from covey.base.errors import Refused, require
+from covey.model.requests.cluster import InitCluster, ModifyCluster, ReconcileCluster
 from covey.service import documents, health, jobs
 from covey.service import export as exports
+from covey.service import reconcile as reconciling
 from covey.service.access import ALLOWED
 from covey.service.listing import dumps
 
-COLLECTIONS = ("cluster", "node", "instance")
+COLLECTIONS = ("cluster", "node", "instance", "backup")
+
+
+RECONCILE = body_of(ReconcileCluster, ("found", "answered"))
 
 
 class FixBody(StrictModel):
@@ -59,6 +77,31 @@ async def verify(call: Call) -> Response:
     await call.body()
     verdict, seconds = await health.verify_now(call.inside)
     return json_response(health.verdict_document(verdict, seconds))
+
+
+async def backup(call: Call) -> Response:
+    await call.body()
+    made = await call.inside.backups.make()
+    return json_response(documents.backup(call.inside.view, made))
+
+
+async def backup_content(call: Call) -> Response:
+    return Response(await call.inside.backups.content(), 200, media_type=BYTES)
+
+
+async def compact(call: Call) -> Response:
+    await call.body()
+    advice = "make room on the disk of its state directory: Covey goes on by itself"
+    room = require(call.inside.room, Refused("the records are in a file of one machine, which needs none of it", "store", advice))
+    return json_response({"size": await room.make(), "full": bool(room.trouble)})
+
+
+async def reconcile(call: Call) -> Response:
+    wanted = await reconciling.completed(call.inside, ReconcileCluster(**RECONCILE.values(await call.body())))
+    options = options_of(call, "")
+    if call.query["dry_run"]:
+        return json_response(jobs.plan_document(call.inside.view, call.submissions.preview(call.principal, wanted, options)))
+    return await taken_response(call, await call.submissions.take(call.principal, wanted, options))
 
 
 async def fix(call: Call) -> Response:
@@ -120,6 +163,53 @@ OPERATIONS = (
         verify,
         {200: VerdictDocument},
         errors=(409, 413),
+    ),
+    Operation(
+        "POST",
+        "/v1/cluster/backup",
+        "backup_cluster",
+        "Make a backup of the records now, where the machine that leads keeps them",
+        "cluster.backup",
+        backup,
+        {200: BackupDocument},
+        errors=(409, 413),
+    ),
+    Operation(
+        "GET",
+        "/v1/cluster/backup",
+        "fetch_backup",
+        "A backup of the records of this moment, with every secret of the cluster",
+        "cluster.backup",
+        backup_content,
+        {200: None},
+        errors=(409,),
+        media_type=BYTES,
+        asks_nodes=True,
+    ),
+    Operation(
+        "POST",
+        "/v1/cluster/compact",
+        "compact_store",
+        "Have the store of several machines forget its past, and write again if it was full",
+        "cluster.compact",
+        compact,
+        {200: RoomMadeDocument},
+        errors=(409, 413),
+        anywhere=True,
+    ),
+    Operation(
+        "POST",
+        "/v1/cluster/reconcile",
+        "reconcile_cluster",
+        "End what follows on a restore: the records were raised to what runs",
+        "cluster.reconcile",
+        reconcile,
+        {202: JobDocument, 200: PlanDocument},
+        (DRY_RUN, REASON, AFTER_JOBS, EXPECT),
+        (KEY,),
+        RECONCILE.model,
+        errors=(404, 409, 413),
+        example={"without": ["n2"], "because": "its disk is broken"},
     ),
     Operation(
         "POST",

@@ -199,6 +199,17 @@ class ExportDocument(Document):
     instances: list[dict[str, Any]] = Field(description="As `covey instance add -f FILE` reads them.")
 
 
+class BackupDocument(Document):
+    """The last backup of the records: where it is, and what kept a later one from being made. `node` has the file."""
+
+    made_at: Time | None
+    node: str
+    file: str
+    size: int
+    failed_at: Time | None
+    error: str
+
+
 class ClusterDocument(Document):
     name: str
     id: str
@@ -210,6 +221,7 @@ class ClusterDocument(Document):
     notes: str
     nodes: int
     instances: int
+    backup: BackupDocument
 
 
 class RoomDocument(Document):

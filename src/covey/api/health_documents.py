@@ -26,6 +26,13 @@ class VerdictDocument(Document):
     seconds: float
 
 
+class RoomMadeDocument(Document):
+    """The bytes that the largest member's database takes, and whether it is full still."""
+
+    size: int
+    full: bool
+
+
 class FixDocument(Document):
     """The jobs that mend, and the findings that no job mends."""
 

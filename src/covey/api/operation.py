@@ -165,11 +165,12 @@ class Operation:
     example: Any = None
     takes_bytes: bool = False  # the body is no JSON, and may be of any length
     asks_nodes: bool = False  # only the leader reaches them
+    anywhere: bool = False  # any controller does it, even while nobody can lead
 
     @property
     def by_leader(self) -> bool:
         """Whether a controller that follows passes it on."""
-        return self.asks_nodes or self.method != "GET"
+        return not self.anywhere and (self.asks_nodes or self.method != "GET")
 
     def parse_query(self, text: bytes) -> dict[str, Any]:
         """Every declared parameter, with its default when it is absent. Raises BadInput, for unknown ones too: a mistyped

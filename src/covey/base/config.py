@@ -39,6 +39,10 @@ def _directory(value: object) -> object:
     return value
 
 
+def _directory_or_none(value: object) -> object:
+    return value if value == "" else _directory(value)
+
+
 def _address(value: object) -> object:
     if value == "":
         return value
@@ -114,6 +118,15 @@ class JobSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupSettings:
+    """Backups of the records, which the machine that leads makes by itself. They hold every secret of the cluster."""
+
+    directory: str = setting("", _directory_or_none, "Where they are kept; empty for `backups` in the state directory.")
+    every: float = setting(86400.0, _duration(3600, 30 * 86400), "How often one is made.", "1d")
+    keep: int = setting(7, _whole(1, 1000), "So many of the latest are kept.")
+
+
+@dataclass(frozen=True, slots=True)
 class MetricSettings:
     """What `/metrics` tells to Prometheus."""
 
@@ -139,6 +152,7 @@ class Settings:
     jobs: JobSettings = field(default_factory=JobSettings)
     metrics: MetricSettings = field(default_factory=MetricSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
+    backup: BackupSettings = field(default_factory=BackupSettings)
 
 
 @dataclass(frozen=True, slots=True)

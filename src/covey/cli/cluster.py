@@ -1,4 +1,4 @@
-"""cluster init, info, modify, verify."""
+"""cluster init, info, modify, verify, export; what brings records back is in backup.py."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from covey.base.errors import BadInput, check
 from covey.base.units import humane_duration
+from covey.cli.backup import backup, compact, reconcile, restore
 from covey.cli.change import ask, await_many, carry_out, check_can_ask
 from covey.cli.findings import counted, show_findings, status_of
 from covey.cli.lists import show_json
@@ -101,12 +102,19 @@ def info(session: Session, /, as_json: bool) -> None:
         ("After crashes", f"started again {given['crash_restarts']} times within {humane_duration(given['crash_window_s'])}"),
         ("Once removed", f"kept for {humane_duration(given['keep_removed_s'])}" if given["keep_removed_s"] else "gone at once"),
         ("MAC addresses", f"{cluster['mac_prefix']}:..."),
+        ("Last backup", _spoken_backup(cluster["backup"])),
         ("Made", when(cluster["created_at"])),
         ("Notes", cluster["notes"]),
         ("UUID", cluster["id"]),
     ]
     head = f"cluster {cluster['name']}  {plural(cluster['nodes'], 'node')}, {plural(cluster['instances'], 'instance')}"
     paragraph(head, facts)
+
+
+def _spoken_backup(last: Any) -> str:
+    if not last["made_at"]:
+        return "none yet"
+    return f"{when(last['made_at'])} on {last['node']}, {spoken_size(last['size'])}: {last['file']}"
 
 
 @command.command(
@@ -210,3 +218,7 @@ def export(session: Session, /, as_json: bool) -> None:
     import yaml
 
     print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120), end="")
+
+
+for verb in (backup, restore, reconcile, compact):
+    command.add_command(verb)

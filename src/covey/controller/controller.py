@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from covey.base.clock import Clock
+from covey.controller.backups import Backups, Vault
 from covey.controller.fleet import Fleet, Ways
 from covey.controller.healer import Healer
 from covey.controller.hearing import Hearing, Tell
@@ -52,14 +53,17 @@ class Term:
         draw: Callable[[int], str],
         kept: Retention = Retention(),
         tell: Tell = lambda kind, object, text: None,
+        vault: Vault | None = None,
     ) -> None:
-        """`ways` says how agents are reached; `draw` returns that many random bytes as hexadecimal digits; `tell` makes an event."""
+        """`ways` says how agents are reached; `draw` returns that many random bytes as hexadecimal digits; `tell` makes an event. Without a
+        `vault` nothing is backed up."""
         self.ledger = ledger
         self.hearing = Hearing(feed, ledger, clock, tell)
         self.fleet = Fleet(ways, ledger.epoch, feed, self.hearing, clock)
         self.engine = Engine(store, feed, ledger, self.fleet, clock, plan)
         self.janitor = Janitor(store, ledger, clock, kept)
         self.purger = Purger(feed, self.engine, clock, lambda: draw(16))
+        self.backups = Backups(store, feed, ledger, clock, vault) if vault else None
         self.healer = Healer(feed, self.engine, ledger, self.fleet, clock, lambda: draw(16))
 
     async def run(self, right: Held) -> None:
@@ -73,6 +77,7 @@ class Term:
             self._repair_networks(),
             self.janitor.run(),
             self.purger.run(),
+            *([self.backups.run()] if self.backups else []),
         )
 
     async def _repair_networks(self) -> None:

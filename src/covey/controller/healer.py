@@ -110,6 +110,8 @@ class Healer:
 
     async def _heal(self) -> float:
         """Start what should run; returns the seconds until something may be due."""
+        if self._feed.view.is_reconciling:
+            return LOOK_EVERY_S
         now = self._clock.now()
         wait = LOOK_EVERY_S
         for instance, at in to_restart(self._feed.view, sorted(self._down)):
@@ -133,7 +135,7 @@ class Healer:
 
     async def repair_networks(self, broken: list[str]) -> None:
         """After a restart of a machine its bridges are gone: make them again, before guests need them."""
-        for network in broken:
+        for network in () if self._feed.view.is_reconciling else broken:
             request = RepairNetwork(network=network, seed=self._draw(), now=self._clock.now())
             await self._submit(request, "its bridge or rules are not as recorded")
 
@@ -152,7 +154,7 @@ class Healer:
             while True:
                 for id in [id for id, task in clearing.items() if task.done()]:
                     clearing.pop(id).result()  # raises Deposed
-                for debris in over_and_left(self._feed.view):
+                for debris in () if self._feed.view.is_reconciling else over_and_left(self._feed.view):
                     if debris.id not in clearing:
                         clearing[debris.id] = asyncio.create_task(self._clear(debris), name=f"debris {debris.id}")
                 await self._clock.sleep(DEBRIS_EVERY_S)

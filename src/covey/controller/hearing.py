@@ -17,6 +17,7 @@ from covey.model.instance import Instance, Observed
 from covey.model.local import LocalAct
 from covey.model.node import Node
 from covey.model.order import Observation
+from covey.model.record import Record
 from covey.model.view import ClusterView
 from covey.store.feed import Changes, Feed
 from covey.store.protocol import Delete, Op, Put, Unchanged, Unmet
@@ -183,14 +184,23 @@ def changes_of(view: ClusterView, node: str, observation: Observation, now: floa
     if instance.node != node:
         return []
     after = observed_after(before or Observed(instance.id, "unknown", now), observation, view.cluster.defaults, now)
-    if after == before:
-        return []
-    ops: list[Op] = [Put(records.key_of(after), records.to_bytes(after))]
+    wanted = as_it_runs(instance, observation) if view.is_reconciling else instance
     shut_down = after.state == "stopped" and after.reason == "guest" and after.generation >= instance.generation
-    if shut_down and instance.desired == "running":
-        stopped = replace(instance, desired="stopped", desired_by="guest")
-        ops.append(Put(records.key_of(stopped), records.to_bytes(stopped)))
-    return ops
+    if after != before and shut_down and wanted.desired == "running":
+        wanted = replace(wanted, desired="stopped", desired_by="guest")
+    changed: list[Record] = [after] if after != before else []
+    if wanted != instance:
+        changed.append(wanted)
+    return [Put(records.key_of(record), records.to_bytes(record)) for record in changed]
+
+
+def as_it_runs(instance: Instance, seen: Observation) -> Instance:
+    """The record of an instance raised to its run (S14): a backup may be older than its last start, and than the wish for it. Pure."""
+    generation = max(instance.generation, seen.generation)
+    if seen.state in ("running", "paused"):
+        by = instance.desired_by if instance.desired == "running" else "covey"
+        return replace(instance, generation=generation, desired="running", desired_by=by)
+    return replace(instance, generation=generation)
 
 
 def observed_after(before: Observed, seen: Observation, defaults: Defaults, now: float) -> Observed:

@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 
 from covey.base.clock import Clock
-from covey.base.errors import Unavailable
+from covey.base.errors import NoSpace, Unavailable
 from covey.model import record as records
 from covey.model.job import Leadership
 from covey.model.timings import USUAL, Timings
@@ -141,7 +141,7 @@ class Election:
                 await self._until_vacant()
                 asked_at = self._clock.monotonic()
                 lease = await self._store.lease(self._timings.lease_s)
-            except Unavailable as error:
+            except (Unavailable, NoSpace) as error:  # a full one is given room while everybody waits
                 log.info("the store does not answer; asking again who leads", error=str(error))
                 await self._clock.sleep(self._timings.pause_s)
                 continue
@@ -176,7 +176,7 @@ class Election:
                 written = await self._store.txn([Unchanged(KEY, revision), *vacant, lease.held], ops)
             except Unmet:
                 break
-            except Unavailable as error:
+            except (Unavailable, NoSpace) as error:
                 log.info("the store does not answer; claiming again to lead", error=str(error))
                 await self._clock.sleep(self._timings.pause_s)
             else:

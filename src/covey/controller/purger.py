@@ -41,7 +41,11 @@ class Purger:
         now = self._clock.now()
         view = self._feed.view
         self._not_before = {id: at for id, at in self._not_before.items() if view.find("removed", id)}
-        due = [removed for removed in due_at(view, now) if self._not_before.get(removed.id, 0.0) <= now]
+        due = (
+            []
+            if view.is_reconciling
+            else [removed for removed in due_at(view, now) if self._not_before.get(removed.id, 0.0) <= now]
+        )
         for removed in due[:AT_ONCE]:
             self._not_before[removed.id] = now + FAILED_PAUSE_S
             request = PurgeRemoved(removed=removed.id, name=removed.title, seed=self._draw(), now=now)

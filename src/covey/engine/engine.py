@@ -98,7 +98,8 @@ class Engine:
         """Jobs that a former leader began go on where it recorded them."""
         view = await self._feed.reached(self._ledger.revision)  # all that former leaders wrote: they can write no more
         last = await self._ledger.last_ended()
-        self._next = 1 + max([last, *(job.id for job in view.jobs)])
+        lost_to = view.restoration.lost_to if view.restoration else 0
+        self._next = 1 + max([last, lost_to, *(job.id for job in view.jobs)])
         self._recovered.set()
         for job in sorted(view.jobs, key=lambda job: job.id):  # a later one ends the waits of earlier ones (P8)
             if job.state == "queued":

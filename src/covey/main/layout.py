@@ -11,7 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from covey.base.config import JobSettings, LogSettings, MetricSettings, StoreSettings, parse_address, read_settings
+from covey.base.config import (
+    BackupSettings,
+    JobSettings,
+    LogSettings,
+    MetricSettings,
+    StoreSettings,
+    parse_address,
+    read_settings,
+)
 from covey.base.errors import Refused, check
 from covey.base.files import remove_durably, write_durably
 
@@ -61,6 +69,10 @@ class Layout:
         return self.state / "tls"
 
     @property
+    def backups(self) -> Path:
+        return self.state / "backups"
+
+    @property
     def images(self) -> Path:
         return self.state / "images"
 
@@ -102,6 +114,7 @@ class Choices:
     jobs: JobSettings = field(default_factory=JobSettings)
     metrics: MetricSettings = field(default_factory=MetricSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
+    backup: BackupSettings = field(default_factory=BackupSettings)
     sockets: str = ""  # directory of the daemons' sockets, "" for the state directory
     is_service: bool = False  # started by systemd, and libvirtd is a unit of its own
 
@@ -132,6 +145,7 @@ def choose(config: str, **said: str | None) -> Choices:
         settings.jobs,
         settings.metrics,
         settings.store,
+        settings.backup,
     )
 
 

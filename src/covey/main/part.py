@@ -31,6 +31,7 @@ from covey.main.layout import Choices, Layout, node_id
 from covey.main.moving import Move
 from covey.main.reachable import be_reachable, keep_certified
 from covey.main.sharing import Health, Sharing, is_ours, until_shared
+from covey.main.vault import vault_of
 from covey.main.ways import NetworkWays, identity_here, is_the_clusters
 from covey.service.inside import Inside
 from covey.service.joining import Authority
@@ -40,6 +41,7 @@ from covey.service.tally import Tally
 from covey.store.feed import Feed
 from covey.store.history import History
 from covey.store.protocol import Store
+from covey.store.room import RoomKeeper
 
 if TYPE_CHECKING:
     from covey.store.etcd import EtcdStore
@@ -103,6 +105,7 @@ async def take_part(
     )
     address, authority = await _network(choices, clock)
     health = Health(etcd.store if etcd else None, feed, clock)
+    room = RoomKeeper(etcd.store, clock, lambda: standing.lead is not None) if etcd else None
     inside = Inside(
         feed,
         history,
@@ -117,7 +120,10 @@ async def take_part(
         authority,
         choices.config,
         store_troubles=health.troubles,
+        backup_every_s=choices.backup.every,
+        room=room,
     )
+    vault = vault_of(choices)
     leads = asyncio.Event()
     ways = NetworkWays(layout, clock)
     reaching: list[asyncio.Task[None]] = []  # what else goes on while it leads
@@ -125,12 +131,15 @@ async def take_part(
     def term(right: Held) -> Term:
         ledger = Ledger(store, clock, right.leadership, right.revision)
         kept = Retention(choices.jobs.keep, choices.jobs.keep_for)
-        return Term(store, feed, ledger, clock, ways, secrets.token_hex, kept, events.tell)
+        return Term(store, feed, ledger, clock, ways, secrets.token_hex, kept, events.tell, vault)
 
     def begin(term: Term) -> None:
-        standing.lead = Lead(term.engine, term.fleet)
+        standing.lead = Lead(term.engine, term.fleet, term.backups)
         leads.set()
         tell_systemd("STATUS=leads the cluster")
+        restoration = feed.view.restoration
+        if restoration and restoration.is_open:
+            events.tell(f"cluster.{restoration.how}", "cluster", restoration.sentence)
         if authority:
             work = be_reachable(feed, term.engine, layout, authority, clock)
             reaching.append(asyncio.create_task(work, name="reachable"))
@@ -167,6 +176,7 @@ async def take_part(
                 group.create_task(feed.followed(), name="feed"),
                 group.create_task(health.run(), name="health"),
                 group.create_task(controller.run(), name="controller"),
+                *([group.create_task(room.run(), name="room")] if room else []),
             ]
             if shared is None:
                 await leads.wait()

@@ -40,7 +40,8 @@ async def until_shared(feed: Feed, layout: Layout, clock: Clock) -> tuple[Move, 
     own = node_id(layout)
     while True:
         node = feed.view.find("node", own)
-        if isinstance(node, Node) and node.address and has_company(feed.view, own):
+        may_move = not feed.view.is_reconciling  # first it must be known what runs
+        if may_move and isinstance(node, Node) and node.address and has_company(feed.view, own):
             try:
                 move = await prepare_etcd(layout, node.address, clock)
                 return move, await await_etcd(layout, move, clock)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from covey.model.backup import Backup
 from covey.model.cluster import Cluster
 from covey.model.image import Image
 from covey.model.instance import Instance, Observed
@@ -14,6 +15,7 @@ from covey.model.network import Forward, Network
 from covey.model.node import Node
 from covey.model.pool import Pool
 from covey.model.record import HISTORY, PREFIX
+from covey.model.restoration import Restoration
 from covey.model.snapshot import Snapshot
 from covey.model.token import Token
 from covey.model.view import ClusterView
@@ -219,6 +221,22 @@ def _of_debris(before: ClusterView, after: ClusterView, old: Debris | None, new:
         )
 
 
+def _of_backup(before: ClusterView, after: ClusterView, old: Backup | None, new: Backup | None) -> Iterator[_Line]:
+    if new and new.made_at != (old.made_at if old else 0.0):
+        node = after.find("node", new.node)
+        text = f"a backup of the records was made on {node.name if node else new.node}: {new.file}"
+        yield _Line("cluster.backed-up", "the backup of the records", text, new.made_at)
+    elif new and new.failed_at and (old is None or old.error != new.error):
+        yield _Line("cluster.backup-failed", "the backup of the records", f"the backup failed: {new.error}", new.failed_at)
+
+
+def _of_restoration(before: ClusterView, after: ClusterView, old: Restoration | None, new: Restoration | None) -> Iterator[_Line]:
+    """That records were brought back happens while nobody looks: who leads first tells it."""
+    if new and not new.is_open and (old is None or old.is_open):
+        gone = f", without {', '.join(new.without)}: {new.because}" if new.without else ""
+        yield _Line("cluster.reconciled", "cluster", f"the records say what runs{gone}", new.done_at)
+
+
 def _of_leadership(before: ClusterView, after: ClusterView, old: Leadership | None, new: Leadership | None) -> Iterator[_Line]:
     if new:
         yield _Line("cluster.leader", f"node {new.holder}", f"{new.holder} leads, epoch {new.incarnation}.{new.epoch}", new.since)
@@ -247,6 +265,8 @@ _TELLERS: dict[str, Callable[..., Iterator[_Line]]] = {
     "job": _of_job,
     "debris": _of_debris,
     "leadership": _of_leadership,
+    "backup": _of_backup,
+    "restoration": _of_restoration,
     **{noun: _of_named(noun) for noun in ("node", "pool", "network", "firewall", "token", "forward")},
     "snapshot": _of_snapshot,
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 from covey.base.errors import Bug, Refused
 from covey.model import codec
+from covey.model.backup import Backup
 from covey.model.cluster import Cluster
 from covey.model.firewall import Firewall
 from covey.model.image import Image
@@ -16,6 +17,7 @@ from covey.model.network import Forward, Network
 from covey.model.node import Node
 from covey.model.pool import Pool
 from covey.model.removed import Removed
+from covey.model.restoration import Restoration
 from covey.model.run import Run
 from covey.model.snapshot import Layer, Snapshot
 from covey.model.stale import Stale
@@ -46,6 +48,8 @@ Record = (
     | Debris
     | Leadership
     | Token
+    | Backup
+    | Restoration
 )
 
 COLLECTIONS: dict[str, type[Any]] = {
@@ -68,6 +72,8 @@ COLLECTIONS: dict[str, type[Any]] = {
     "leadership": Leadership,
     "token": Token,
     "forward": Forward,
+    "backup": Backup,
+    "restoration": Restoration,
 }
 _NAMES = {cls: name for name, cls in COLLECTIONS.items()}
 VERSION = 1  # of the records' schema; raised with a migration

@@ -25,6 +25,7 @@ from covey.model.node import Node, Telemetry
 from covey.model.pool import Pool, Space
 from covey.model.record import COLLECTIONS, PREFIX, Record
 from covey.model.removed import Removed
+from covey.model.restoration import Restoration
 from covey.model.run import Run
 from covey.model.snapshot import Layer, Snapshot
 from covey.model.stale import Stale, stale_id
@@ -90,6 +91,17 @@ class ClusterView:
     def check_initialised(self) -> None:
         """Raises Refused before `cluster init`."""
         check(self.is_initialised, Refused("there is no cluster here yet", "cluster", "make one: covey cluster init NAME"))
+
+    @property
+    def restoration(self) -> Restoration | None:
+        """The last time that the records were brought back."""
+        found: Restoration | None = self.find("restoration", "last")
+        return found
+
+    @property
+    def is_reconciling(self) -> bool:
+        """Whether the records were brought back, and may not say what runs: nothing is started, stopped or removed by them (S14)."""
+        return bool(self.restoration and self.restoration.is_open)
 
     @property
     def cluster(self) -> Cluster:

@@ -26,6 +26,7 @@ def plans(request: type[Q]) -> Callable[[Callable[[ClusterView, Q], Plan]], Call
     return register
 
 
+_WHILE_RECONCILING = frozenset({"cluster.reconcile", "instance.stop", "token.add", "token.remove"})
 _OF_ONE_NODE = frozenset({"cluster.init", "node.equip"})  # what they give to one, the others have
 
 
@@ -34,6 +35,14 @@ def plan(view: ClusterView, request: Request) -> Plan:
     what it can do."""
     import covey.planner.verbs  # noqa: F401  (its modules register the planners)
 
+    check(
+        not view.is_reconciling or request.kind in _WHILE_RECONCILING,
+        Refused(
+            "the records were brought back, and may not say what runs: nothing is changed by them yet",
+            request.title,
+            "covey cluster reconcile --dry-run, then without",
+        ),
+    )
     planner = require(_planners.get(request.kind), Bug(f"no planner for {request.kind}"))
     plan = planner(view, request)
     if request.kind not in _OF_ONE_NODE:

@@ -42,6 +42,8 @@ GUARDED = frozenset(
         "disk.export",
         "cluster.verify",
         "cluster.fix",
+        "cluster.backup",
+        "cluster.compact",
         "job.cancel",
     }
 )

@@ -10,6 +10,7 @@ from typing import Any
 from covey.base.clock import render_time
 from covey.base.errors import from_json
 from covey.model import codec
+from covey.model.backup import Backup
 from covey.model.cluster import Cluster
 from covey.model.domain import tap_of
 from covey.model.event import Event, render_cursor
@@ -71,6 +72,19 @@ def cluster(view: ClusterView, record: Cluster) -> Document:
         "notes": record.notes,
         "nodes": len(view.collections["node"]),
         "instances": len(view.collections["instance"]),
+        "backup": backup(view, view.find("backup", "last") or Backup()),
+    }
+
+
+def backup(view: ClusterView, record: Backup) -> Document:
+    node = view.find("node", record.node)
+    return {
+        "made_at": at(record.made_at),
+        "node": node.name if node else record.node,
+        "file": record.file,
+        "size": record.size,
+        "failed_at": at(record.failed_at),
+        "error": record.error,
     }
 
 

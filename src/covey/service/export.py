@@ -29,6 +29,8 @@ HAPPENED = (
     "removed",
     "snapshot",
     "layer",
+    "backup",
+    "restoration",
 )  # collections that are no wish of anybody's
 GUARDED = {"token": "token.read"}  # collections that not everybody who may read the rest may see
 # Fields of records that are no wish, or nobody else's business.

@@ -10,7 +10,8 @@ from typing import Any
 
 from covey.base.config import find_looseness
 from covey.base.errors import CoveyError, Unavailable
-from covey.base.units import humane_size
+from covey.base.units import humane_duration, humane_size
+from covey.controller.backups import last_backup
 from covey.model.network import Network
 from covey.model.node import Node, Telemetry
 from covey.model.order import Inventory
@@ -25,6 +26,7 @@ from covey.service.submit import Options, Submissions
 from covey.service.verify import ERROR, WARNING, Finding, Verdict, verify, way_to_a_silent_node
 
 INVENTORY_LIMIT_S = 60.0
+BACKUP_GRACE_S = 86400.0  # a night without power is no reason to say anything
 Line = dict[str, Any]
 
 
@@ -34,12 +36,12 @@ async def verify_now(inside: Inside) -> tuple[Verdict, float]:
     before.check_initialised()
     started = inside.clock.monotonic()
     nodes = list(before.collections["node"])
-    inventories = await asyncio.gather(*(_inventory(inside, node) for node in nodes))
+    inventories = await asyncio.gather(*(inventory_of(inside, node) for node in nodes))
     verdict = verify(before, inside.view, dict(zip(nodes, inventories, strict=True)), inside.engine.last)
     return verdict, inside.clock.monotonic() - started
 
 
-async def _inventory(inside: Inside, node: str) -> Inventory | None:
+async def inventory_of(inside: Inside, node: str) -> Inventory | None:
     """None when the node gives no answer: that is a finding, not a failure."""
     try:
         async with asyncio.timeout(INVENTORY_LIMIT_S):
@@ -155,8 +157,15 @@ def _findings(inside: Inside, view: ClusterView) -> Iterator[Line]:
     for silent in inside.store_troubles():
         advice = f"see to {silent.node}: covey node info {silent.node}; one more that fails may stop all changes; guests run on"
         yield _line(WARNING, "store", f"the copy of the records on {silent.node} does not answer", silent.since, advice)
+    if inside.room and inside.room.trouble:
+        advice = "nothing: room is made by itself; or at once: covey cluster compact"
+        yield _line(ERROR, "store", inside.room.trouble, 0.0, advice)
     if loose := find_looseness(inside.config):
         yield _line(WARNING, inside.config, loose, 0.0, f"chown root {inside.config}; chmod o-w {inside.config}")
+    if view.restoration and view.is_reconciling:
+        what = f"the records were {view.restoration.how}, as they were at {at(view.restoration.made_at)}; nothing is started or changed"
+        yield _line(ERROR, "cluster", what, view.restoration.at, "covey cluster reconcile --dry-run, then without")
+    yield from _of_backups(inside, view)
     yield from _of_nodes(view)
     yield from _of_instances(view)
     yield from _of_jobs(view)
@@ -172,6 +181,19 @@ def _findings(inside: Inside, view: ClusterView) -> Iterator[Line]:
             debris.since,
             "nothing to do: tried again by itself",
         )
+
+
+def _of_backups(inside: Inside, view: ClusterView) -> Iterator[Line]:
+    """Of the records: that there is a new one, where it matters."""
+    if not view.is_initialised:
+        return
+    last = last_backup(view.find("backup", "last"))
+    if last.failed_at:
+        yield _line(WARNING, last, f"failed: {last.error}", last.failed_at, "mend that, then: covey cluster backup")
+    newest = max(last.made_at, view.cluster.created_at)
+    if inside.clock.now() - newest > inside.backup_every_s + BACKUP_GRACE_S:
+        what = f"the last is {humane_duration(inside.clock.now() - newest)} old" if last.made_at else "there is none"
+        yield _line(WARNING, last, what, newest, "covey cluster backup")
 
 
 def _of_nodes(view: ClusterView) -> Iterator[Line]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from covey.base.clock import Clock
-from covey.base.errors import Unavailable
+from covey.base.errors import Refused, Unavailable, require
+from covey.controller.backups import Backups
 from covey.controller.events import EventLog
 from covey.engine.engine import Engine
 from covey.model.view import ClusterView
@@ -19,6 +20,7 @@ from covey.service.tally import Tally
 from covey.store.feed import Feed
 from covey.store.history import History
 from covey.store.protocol import Store
+from covey.store.room import RoomKeeper
 
 LONGEST_CATCH_UP_S = 5.0
 
@@ -56,6 +58,8 @@ class Inside:
     authority: Authority | None = None  # None where no machine can come in over the network
     config: str = ""  # the settings file, "" for none
     store_troubles: Callable[[], tuple[StoreTrouble, ...]] = _none
+    backup_every_s: float = 86400.0
+    room: RoomKeeper | None = None  # of a store of several machines
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -71,6 +75,11 @@ class Inside:
     def nodes(self) -> Nodes:
         """As the leader reaches them. Raises Unavailable while this controller does not lead."""
         return self.standing.leading().nodes
+
+    @property
+    def backups(self) -> Backups:
+        """The leader's. Raises Unavailable while this controller does not lead, Refused where none are made."""
+        return require(self.standing.leading().backups, Refused("this controller makes no backups", "cluster"))
 
     async def view_at(self, revision: int) -> ClusterView:
         """The view once it holds `revision`. Raises Unavailable when that does not come."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from covey.base.clock import Clock
 from covey.base.errors import Unavailable
+from covey.controller.backups import Backups
 from covey.controller.way import Way
 from covey.engine.engine import Engine
 from covey.engine.queue import Blocked
@@ -27,6 +28,7 @@ class Lead:
 
     engine: Engine
     nodes: Nodes
+    backups: Backups | None = None
 
 
 class Blocker(NamedTuple):

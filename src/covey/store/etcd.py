@@ -165,6 +165,11 @@ class EtcdStore:
         """Speak to these members from now on, the nearest first."""
         self._link.be_with(addresses)
 
+    async def is_full(self) -> bool:
+        """Whether a member has said that its database has reached its limit: then all refuse to write. Raises Unavailable."""
+        with self._working():
+            return any(alarm.alarm == NO_SPACE for alarm in (await self._link.read(ALARM, AlarmRequest())).alarms)
+
     async def make_room(self) -> int:
         """Give back what etcd's database keeps of the past: forget all history, have each member write its file anew, and lift the alarm
         that a full database has raised. Returns the size of the largest member's file, in bytes.

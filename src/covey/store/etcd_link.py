@@ -238,7 +238,7 @@ class Link:
             return NoSpace(
                 "its database has reached its limit, nothing was written",
                 self.name,
-                "delete what is not needed (deleting still works), then compact and defragment it and lift its alarm",
+                "covey cluster compact; if that does not help, remove what is not needed: that still works",
             )
         if _TOO_LARGE in details:
             return BadInput("the transaction is too large for etcd", self.name, "write in several transactions")

@@ -85,3 +85,34 @@ class ModifyCluster(Request, kind="cluster.modify"):
 def check_reason(reason: str) -> str:
     """A job's `--reason`. Raises BadInput."""
     return check_line(reason, "reason")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRun:
+    """A domain that a node has, as `cluster reconcile` found it: `node` is that node's id."""
+
+    node: str
+    instance: str
+    title: str
+    state: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileCluster(Request, kind="cluster.reconcile"):
+    """Raise the records to what runs, after they were brought back; then the cluster works as usual. Nodes that are silent are declared
+    dead by name, in `without`. `found` (what runs, and what no record names) and `answered` (ids of nodes) are filled in."""
+
+    without: tuple[str, ...] = ()
+    because: str = ""
+    found: tuple[FoundRun, ...] = ()
+    answered: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        for name in self.without:
+            check_name(name, "without")
+        check_line(self.because, "because")
+        check(
+            self.because or not self.without,
+            BadInput("say why these nodes are dead", "because", "such as: --because 'its disk is broken'"),
+        )

@@ -78,7 +78,8 @@ def _find_broken(work: Work, node: Node, network: Network, present: FoundNetwork
         work.find(f"{node.name}:{network.id}", ERROR, network, "network-broken", what, why, AND_FIX, request)
 
 
-def check_filters(work: Work, node: Node, found: FoundFilters) -> None:
+def check_filters(work: Work, node: Node, found: FoundFilters, domains: frozenset[str]) -> None:
+    """`domains` are those that the node has: of one that no record names, the domain itself is told, with what goes along."""
     """What a node keeps of filters is what the records say, and its packet rules are what it keeps."""
     work.check()
     if found.why and not any(name.startswith("instance/") for name in work.busy):
@@ -120,7 +121,7 @@ def check_filters(work: Work, node: Node, found: FoundFilters) -> None:
                     AND_FIX,
                     RepairInstance(instance=instance.name),
                 )
-    for id in found.instances:
+    for id in found.instances.keys() - domains:
         work.check()
         if not (work.before.find("instance", id) or work.after.find("instance", id)) and work.is_settled("instance", id):
             work.orphan(

@@ -77,7 +77,7 @@ def _check_node(work: Work, node: Node, inventory: Inventory | None) -> None:
     check_images(work, node, inventory)
     check_networks(work, node, inventory)
     if inventory.filters is not None:
-        check_filters(work, node, inventory.filters)
+        check_filters(work, node, inventory.filters, frozenset(domain.instance for domain in inventory.domains))
 
 
 def _check_states(work: Work) -> None:

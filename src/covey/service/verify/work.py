@@ -62,7 +62,13 @@ class Work:
 
     def orphan(self, key: str, object: str, name: str, what: str, why: str, job: str, request: Request) -> None:
         """What no record names can be removed, unless a job made it that is still to come: then the records are what is wrong."""
-        if job.isdigit() and int(job) > self.last_job:
+        restoration = self.after.restoration
+        if restoration and job.isdigit() and restoration.has_lost(int(job)):
+            why = f"made by job {job}, after the backup that the records were {restoration.how} from: they do not know of it"
+            self.find(
+                key, ERROR, object, name, what, why, "restore a newer backup, or remove it by hand; --fix leaves this alone"
+            )
+        elif job.isdigit() and int(job) > self.last_job:
             why = f"made by job {job}, and the latest here is {self.last_job}: is the store an older copy of the true one?"
             self.find(key, ERROR, object, name, what, why, "bring back the true store; --fix leaves this alone")
         else:
