@@ -16,7 +16,7 @@ SHORT = {"-f", "-n", "-y", "-q"}
 VERBS = {"list", "info", "add", "modify", "remove"} | {
     "prepare", "invite", "join", "leave", "equip", "clear", "move",
     "init", "verify", "ping", "build", "start", "stop", "reboot", "reinstall", "rename", "reset", "console", "grow", "watch", "cancel",
-    "check-config", "backup", "reconcile", "compact",
+    "check-config", "backup", "reconcile", "recover", "compact",
     "restore", "export", "bundle", "revert", "clone",
     "flatten", "import", "migrate",
     "up", "down", "status", "shell", "cut", "heal", "kill", "pause", "resume", "power",

@@ -123,11 +123,7 @@ def restore(session: Session, /, file: str, node: str | None, dry_run: bool, yes
     """
     from covey.main import restore as restoring  # main stands above this floor, but it is this machine that is worked on
 
-    check(
-        not session.options.get("server") and not session.environ.get("COVEY_SERVER"),
-        BadInput("it works on this very machine", "covey cluster restore", "run it there, as root"),
-    )
-    where = find_file("", session.environ), session.options.get("state") or session.environ.get("COVEY_STATE") or None
+    where = _here(session, "covey cluster restore")
     manner = Manner(dry_run, yes, False, "", (), False, None)
     if not dry_run:
         check_can_ask(manner)
@@ -141,6 +137,46 @@ def restore(session: Session, /, file: str, node: str | None, dry_run: bool, yes
         f"restored, as incarnation {done.incarnation}. Start Covey (on other nodes, too); then: covey cluster reconcile --dry-run"
     )
     return 0
+
+
+@click.command(
+    "recover",
+    cls=Verb,
+    change=True,
+    examples=["covey cluster recover --dry-run", "covey cluster recover", "covey cluster recover --yes"],
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Say what this machine has of the records, and change nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def recover(session: Session, /, dry_run: bool, yes: bool) -> int:
+    """Go on with this machine alone when most of those that had the records are lost. Its controller must be stopped.
+
+    What it has of the records becomes its own; guests are not touched. The lost machines' copies never count again: should one come back,
+    it is given the records anew. Then nothing is started or changed until `covey cluster reconcile`.
+    """
+    from covey.main import recover as recovering
+
+    where = _here(session, "covey cluster recover")
+    manner = Manner(dry_run, yes, False, "", (), False, None)
+    if not dry_run:
+        check_can_ask(manner)
+    _show(recovering.look(*where))
+    if dry_run:
+        return 0
+    if not ask("what was written on lost machines alone is lost; this machine goes on with these records: go on?", manner):
+        return 1
+    done = recovering.recover(*where, os.environ.get("SUDO_USER") or getpass.getuser())
+    say(f"recovered, as incarnation {done.incarnation}. Start Covey here; then: covey cluster reconcile --dry-run")
+    return 0
+
+
+def _here(session: Session, about: str) -> tuple[str, str | None]:
+    """The settings file and the state directory of this machine's Covey."""
+    check(
+        not session.options.get("server") and not session.environ.get("COVEY_SERVER"),
+        BadInput("it works on this very machine", about, "run it there, as root"),
+    )
+    return find_file("", session.environ), session.options.get("state") or session.environ.get("COVEY_STATE") or None
 
 
 def _show(outlook: Outlook) -> None:

@@ -9,7 +9,7 @@ import click
 
 from covey.base.errors import BadInput, check
 from covey.base.units import humane_duration
-from covey.cli.backup import backup, compact, reconcile, restore
+from covey.cli.backup import backup, compact, reconcile, recover, restore
 from covey.cli.change import ask, await_many, carry_out, check_can_ask
 from covey.cli.findings import counted, show_findings, status_of
 from covey.cli.lists import show_json
@@ -220,5 +220,5 @@ def export(session: Session, /, as_json: bool) -> None:
     print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120), end="")
 
 
-for verb in (backup, restore, reconcile, compact):
+for verb in (backup, restore, recover, reconcile, compact):
     command.add_command(verb)

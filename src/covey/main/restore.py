@@ -9,30 +9,36 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx2
 
+from covey.agent.membership import read_membership
+from covey.agent.place import Place, read_shared
 from covey.agent.way import NetworkWay
 from covey.base.clock import Clock, SystemClock
-from covey.base.errors import BadInput, CoveyError, Refused, StepFailed, check, require
-from covey.base.files import sync_directory, write_durably
-from covey.base.identity import caller_context
+from covey.base.errors import BadInput, CoveyError, Refused, StepFailed, Unavailable, check, require
+from covey.base.files import remove_durably, sync_directory, write_durably
+from covey.base.identity import caller_context, files_in
 from covey.controller.backups import SUFFIX
 from covey.main.layout import Choices, Layout, choose, node_id, prepare
+from covey.main.moving import open_etcd
 from covey.main.vault import AUTHORITY, vault_of
 from covey.main.ways import identity_here
+from covey.model import codec
 from covey.model import record as records
 from covey.model.node import Node
 from covey.model.restoration import RESTORED
 from covey.service.export import HAPPENED
 from covey.store.backup import Content, Head, take, unpack
+from covey.store.protocol import Store
 from covey.store.restore import Return, brought_back, fill
 from covey.store.sqlite import SqliteStore
 from covey.store.sqlite_file import take_lock
 
 ANSWER_S = 5.0
+STOP_IT = "stop it first: systemctl stop covey-controller, or end covey up; guests run on"
 JOBS = f"{records.PREFIX}job/"
 SMALL_RESERVE = 2**16
 COMPARED = tuple(name for name in records.COLLECTIONS if name not in (*HAPPENED, "cluster"))
@@ -63,16 +69,16 @@ class Outlook:
 
 def look(settings: str, state: str | None, file: str, node: str) -> Outlook:
     """Changes nothing. Raises what `restore` raises."""
-    return asyncio.run(_restore(_choices(settings, state), file, node, by="", wanted=False))
+    return asyncio.run(_restore(choices_of(settings, state), file, node, by="", wanted=False))
 
 
 def restore(settings: str, state: str | None, file: str, node: str, by: str) -> Outlook:
     """Raises Refused while a controller has the records open, for a file that is no backup, and where this machine is none of its nodes;
     NoSpace, Unavailable."""
-    return asyncio.run(_restore(_choices(settings, state), file, node, by, wanted=True))
+    return asyncio.run(_restore(choices_of(settings, state), file, node, by, wanted=True))
 
 
-def _choices(settings: str, state: str | None) -> Choices:
+def choices_of(settings: str, state: str | None) -> Choices:
     choices = choose(settings, state=state)
     check(
         os.geteuid() == 0 or choices.hosts == "fake",
@@ -82,13 +88,15 @@ def _choices(settings: str, state: str | None) -> Choices:
 
 
 async def _restore(choices: Choices, file: str, node: str, by: str, wanted: bool) -> Outlook:
-    layout, clock = choices.layout, SystemClock()
     content = unpack(_read(file), file)
-    check(
-        not layout.shared_store.exists(),
-        Refused("the records of this machine are in etcd", str(layout.shared_store), "see: docs/howto/backup.md"),
-    )
+    return await bring_back(choices, content, RESTORED, node, by, wanted)
+
+
+async def bring_back(choices: Choices, content: Content, how: str, node: str, by: str, wanted: bool) -> Outlook:
+    """What doing it means; and with `wanted`, it is done. Raises as `restore`."""
+    layout, clock = choices.layout, SystemClock()
     prepare(layout)
+    check_nobody_works(layout)
     present = await _read_present(choices, clock)
     identity = _node_of(layout, content, node)
     nodes = _nodes(content.records)
@@ -105,13 +113,27 @@ async def _restore(choices: Choices, file: str, node: str, by: str, wanted: bool
     )
     if wanted:
         highest = max(content.head.last_job, present.last_job)
-        returning = Return(RESTORED, incarnation, by, content.head.made_at, content.head.last_job, highest)
+        returning = Return(how, incarnation, by, content.head.made_at, content.head.last_job, highest)
         entries = await brought_back(content, returning, clock)
         _keep_present(choices, present, clock)
         await _swap(layout.store, entries, clock, keeps_old=not present.backup)
         _take_authority(layout, content)
         write_durably(layout.agent / "node-id", identity.encode())
+        _leave_etcd(layout, clock)
+        await _lead_here(layout)
     return outlook
+
+
+def check_nobody_works(layout: Layout) -> None:
+    """Raises Refused while this machine's controller runs."""
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        line.connect(str(layout.api_socket))
+    except OSError:
+        return
+    finally:
+        line.close()
+    raise Refused("a controller has the records open", str(layout.api_socket), STOP_IT)
 
 
 def _read(file: str) -> bytes:
@@ -145,17 +167,23 @@ class _Present:
 async def _read_present(choices: Choices, clock: Clock) -> _Present:
     """Raises Refused while a controller has them open, and says so."""
     layout = choices.layout
-    if not layout.store.exists() or not layout.store.stat().st_size:
-        return _Present({}, "")
+    shared = read_shared(layout.shared_store)
     try:
-        take_lock(layout.store).close()
+        if shared:
+            store: Store = await open_etcd(shared, clock)
+        elif layout.store.exists() and layout.store.stat().st_size:
+            take_lock(layout.store).close()
+            store = await SqliteStore.open(layout.store, clock)
+        else:
+            return _Present({}, "")
+    except Unavailable:
+        return _Present({}, "those in etcd, which does not answer")
     except Refused as refused:
-        advice = "stop it first: systemctl stop covey-controller, or end covey up; guests run on"
-        raise Refused(f"a controller has the records open: {refused.what}", str(layout.store), advice) from refused
-    try:
-        store = await SqliteStore.open(layout.store, clock)
-    except Refused as damaged:  # the very day for which there are backups
-        return _Present({}, f"records that cannot be read: {damaged.what}")
+        check(
+            "has it open" not in refused.what,
+            Refused(f"a controller has the records open: {refused.what}", str(layout.store), STOP_IT),
+        )
+        return _Present({}, f"records that cannot be read: {refused.what}")  # the very day for which there are backups
     try:
         found = {entry.key: entry.value for entry in (await store.list("")).entries}
         cluster = found.get(records.key("cluster", "cluster"))
@@ -164,7 +192,8 @@ async def _read_present(choices: Choices, clock: Clock) -> _Present:
         backup = await take(store, vault_of(choices).files(), clock.now(), socket.gethostname())
     finally:
         await store.close()
-    return _Present(found, f"those of cluster {json.loads(cluster)['name']}", backup)
+    where = ", in etcd" if shared else ""
+    return _Present(found, f"those of cluster {json.loads(cluster)['name']}{where}", backup)
 
 
 def _own_epoch(layout: Layout) -> int:
@@ -287,3 +316,30 @@ def _take_authority(layout: Layout, content: Content) -> None:
             if file.exists():
                 file.rename(file.with_name(f"{name}.before-restore"))
             write_durably(file, text.encode(), 0o600 if name.endswith(".key") else 0o644)
+
+
+def _leave_etcd(layout: Layout, clock: Clock) -> None:
+    """The records are this machine's own; what it had of etcd is put aside. They go to etcd again once another node is there."""
+    place = Place(layout.store.parent)
+    for file in (place.environment, place.pointer):
+        if file.exists():
+            remove_durably(file)
+    if place.directory.exists():
+        place.directory.rename(place.directory.with_name(f"etcd.before-restore-{_stamp(clock)}"))
+        sync_directory(place.store)
+
+
+async def _lead_here(layout: Layout) -> None:
+    """A machine that joined the cluster leads it from now on: its controller is to know, and its agent, if it runs."""
+    membership = read_membership(layout.identity)
+    if membership is None or membership.is_first:
+        return
+    first, files = replace(membership, is_first=True), files_in(layout.identity)
+    texts = {"certificate": files.certificate.read_text(), "authority": files.ca.read_text()}
+    transport = httpx2.AsyncHTTPTransport(uds=str(layout.agent_socket))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://agent", timeout=ANSWER_S) as agent:
+        try:
+            wish = {"membership": codec.encode(first), **texts, "is_new": False}
+            (await agent.put("/membership", json=wish)).raise_for_status()
+        except (httpx2.HTTPError, OSError):  # it does not run: it reads the file when it starts
+            write_durably(layout.identity / "membership.json", json.dumps(codec.encode(first)).encode())
