@@ -57,6 +57,12 @@ class Place:
     def environment(self) -> Path:
         return self.directory / "member.env"
 
+    @property
+    def present_data(self) -> str:
+        """Where the member keeps its records that is to run here now, "" for none."""
+        said = dict(line.split("=", 1) for line in _text(self.environment).splitlines())
+        return said.get("ETCD_DATA_DIR", "")
+
     def data(self, seat: str) -> Path:
         return self.directory / f"data-{seat}"
 
@@ -148,6 +154,16 @@ def drop_share(place: Place) -> None:
     unseat_member(place)
     if place.directory.exists():
         shutil.rmtree(place.directory, ignore_errors=True)
+
+
+def drop_member(place: Place) -> None:
+    """This machine shares no store for the moment, but it may begin to: etcd's authority stays, which others know."""
+    if place.pointer.exists():
+        remove_durably(place.pointer)
+    unseat_member(place)
+    for file in place.directory.glob("*") if place.directory.exists() else ():
+        if file.is_file() and file.name not in ("ca.pem", "ca.key"):
+            remove_durably(file)
 
 
 def write_if_new(path: Path, data: bytes, mode: int = 0o600) -> bool:

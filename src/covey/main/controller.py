@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from covey.agent.membership import read_membership
-from covey.agent.place import Shared, read_shared
+from covey.agent.place import Place, Shared, read_shared
 from covey.api.listen import Doorways
 from covey.base.clock import Clock, SystemClock
 from covey.base.errors import CoveyError, Unavailable
@@ -115,12 +115,13 @@ async def _carry_to_etcd(layout: Layout, store: Store, move: Move, etcd: Store, 
 async def _work_in_etcd(choices: Choices, shared: Shared, doorways: Doorways, is_patient: bool, clock: Clock) -> bool:
     """Until this machine has no part of them any more, or has them for itself. False when they were to move, and could not."""
     layout = choices.layout
+    seat = Place(layout.store.parent).present_data
     store = await _open_etcd(shared, layout, clock)
     if store is None:
         return True
     try:
         over = Over(is_patient=is_patient)
-        async with _watching(over, lambda: _is_elsewhere(layout, shared, store), clock):
+        async with _watching(over, lambda: _is_elsewhere(layout, shared, store, seat), clock):
             await take_part(store, clock, choices, InEtcd(shared, store), over, doorways)
         return not over.comes_home or await _carry_home(layout, store, clock)
     finally:
@@ -161,8 +162,11 @@ async def _open_etcd(shared: Shared, layout: Layout, clock: Clock) -> EtcdStore 
     return None
 
 
-def _is_elsewhere(layout: Layout, shared: Shared, store: EtcdStore) -> bool:
-    """Whether what the machine was told of etcd is another thing by now. That members came or went is none."""
+def _is_elsewhere(layout: Layout, shared: Shared, store: EtcdStore, seat: str) -> bool:
+    """Whether what the machine was told of etcd is another thing by now. That members came or went is none; that its own `seat` is another
+    one is: it was a member of an etcd that is no more, and what that said counts no more."""
+    if seat and Place(layout.store.parent).present_data not in ("", seat):
+        return True
     told = read_shared(layout.shared_store)
     if told and told != shared and (told.files, told.controllers) == (shared.files, shared.controllers):
         store.be_with(told.endpoints)

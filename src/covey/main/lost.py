@@ -18,7 +18,7 @@ async def check_not_lost(store: Store, layout: Layout) -> None:
         Refused(
             f"the store is empty, but Covey has worked here: {left}",
             str(layout.store),
-            "put a copy of the store back, or begin anew with another --state; until then guests run on as they are",
+            f"covey cluster restore FILE, with the latest in {layout.backups}; or begin anew with another --state; guests run on as they are",
         ),
     )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from covey.agent.place import Place, Shared, drop_share, ensure_certificates, read_shared, seat_member, write_shared
+from covey.agent.place import Place, Shared, drop_member, drop_share, ensure_certificates, read_shared, seat_member, write_shared
 from covey.base.clock import Clock
 from covey.base.errors import Refused, Unavailable
 from covey.base.files import remove_durably, sync_directory, write_durably
@@ -83,7 +83,7 @@ async def prepare_etcd(layout: Layout, agent: str, clock: Clock, reached: Reache
     move = Move(uuid.uuid4().hex, TO_ETCD, agent)
     _write(files, move)
     reached("begun")
-    drop_share(files.place)
+    drop_member(files.place)
     ensure_certificates(files.place, agent, node_id(layout), clock)
     seat_member(files.place, agent, Seat(move.id, f"{move.id}=https://{beside(agent, MEMBERS)}", is_first=True))
     reached("seated")

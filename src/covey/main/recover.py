@@ -83,7 +83,7 @@ def _resting(place: Place) -> Iterator[None]:
     try:
         yield
     finally:
-        if aside.exists() and place.directory.exists():  # else all of it was put aside
+        if aside.exists():  # else it has no member any more
             aside.rename(place.environment)
 
 

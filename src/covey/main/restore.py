@@ -15,11 +15,11 @@ from pathlib import Path
 import httpx2
 
 from covey.agent.membership import read_membership
-from covey.agent.place import Place, read_shared
+from covey.agent.place import Place, drop_member, read_shared
 from covey.agent.way import NetworkWay
 from covey.base.clock import Clock, SystemClock
 from covey.base.errors import BadInput, CoveyError, Refused, StepFailed, Unavailable, check, require
-from covey.base.files import remove_durably, sync_directory, write_durably
+from covey.base.files import sync_directory, write_durably
 from covey.base.identity import caller_context, files_in
 from covey.controller.backups import SUFFIX
 from covey.main.layout import Choices, Layout, choose, node_id, prepare
@@ -319,13 +319,13 @@ def _take_authority(layout: Layout, content: Content) -> None:
 
 
 def _leave_etcd(layout: Layout, clock: Clock) -> None:
-    """The records are this machine's own; what it had of etcd is put aside. They go to etcd again once another node is there."""
+    """The records are this machine's own; what its member of etcd had is put aside. They go to etcd again once another node is there, and
+    by the same authority: so those that were members before can be given it anew."""
     place = Place(layout.store.parent)
-    for file in (place.environment, place.pointer):
-        if file.exists():
-            remove_durably(file)
     if place.directory.exists():
-        place.directory.rename(place.directory.with_name(f"etcd.before-restore-{_stamp(clock)}"))
+        for data in place.directory.glob("data-*"):
+            data.rename(place.store / f"before-restore-{_stamp(clock)}-{data.name}")
+        drop_member(place)
         sync_directory(place.store)
 
 
