@@ -258,6 +258,10 @@ def a_cluster() -> dict[str, Any]:
     return {
         "name": "school", "id": "c1", "accelerator": "tcg", "accelerator_why": "/dev/kvm is there but a guest does not start by it",
         "mac_prefix": "02:c0:7e", "created_at": "2026-11-01T08:00:00.000Z", "notes": "", "nodes": 1, "instances": 3,
+        "backup": {
+            "made_at": "2026-11-20T03:12:09.000Z", "node": "n1", "size": 217_000, "failed_at": None, "error": "",
+            "file": "/var/lib/covey/backups/covey-school-20261120T031209Z.backup",
+        },
         "defaults": {
             "cpus": 1, "memory": 2**30, "machine": "pc-q35-7.2", "stop_graceful_s": 120.0, "ready_timeout_s": 600.0,
             "crash_restarts": 5, "crash_window_s": 3600.0, "keep_removed_s": 7 * 86400.0,

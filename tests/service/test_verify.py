@@ -8,6 +8,7 @@ import pytest
 
 from covey.host.hypervisor.definition import digest
 from covey.model.domain import Drift, FoundDomain
+from covey.model.filter import FoundFilters
 from covey.model.instance import Instance
 from covey.model.job import Debris, Job, PlanRecord
 from covey.model.network import FoundNetwork, Link
@@ -158,8 +159,7 @@ def test_rules_of_a_domain_that_no_record_names_go_with_it_or_not_at_all() -> No
     view = a_world()
     stray = FoundDomain(an_id("stray"), "running", "", 1, str(LAST_JOB + 1), 1, "")
     has = replace(what_it_has(view), domains=(stray,))
-    filters = has.filters
-    assert filters
+    filters = has.filters or FoundFilters()
     filtered = replace(has, filters=replace(filters, instances={**filters.instances, an_id("stray"): "rules"}))
     assert the_one(view, filtered).name == "orphan-domain"
     assert the_one(view, replace(filtered, domains=())).name == "orphan-filter"
