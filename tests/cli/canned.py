@@ -287,7 +287,7 @@ def a_verification(*findings: dict[str, Any]) -> dict[str, Any]:
 def a_status(*findings: dict[str, Any]) -> dict[str, Any]:
     return {
         "cluster": "school", "well": not findings, "summary": "1 error" if findings else "all is well", "findings": list(findings),
-        "nodes": {"all": 1, "answering": 1}, "leader": None, "instances": {"all": 3, "crashed": 1, "running": 2}, "jobs": {"running": 1},
+        "nodes": {"all": 1, "answering": 1}, "leader": None, "copies": [], "instances": {"all": 3, "crashed": 1, "running": 2}, "jobs": {"running": 1},
         "as_of": "2026-11-20T05:30:00.000Z",
     }  # fmt: skip
 

@@ -15,6 +15,7 @@ from covey.model.plan import Plan, Uses
 from covey.model.pool import Pool, Space
 from covey.model.steps.node import EnsureAnswer
 from covey.service.health import status
+from covey.service.inside import Copy
 from covey.store.protocol import Put
 from tests.api.flock import GIB, NODE, AsPeer, Flock, a_client, a_flock, a_telemetry, initialised
 from tests.kit.builders import a_job, an_instance, an_observed
@@ -110,6 +111,15 @@ async def test_debris_and_problems_of_nodes_are_told_of(flock: Flock) -> None:
 async def test_a_store_that_lives_on_its_reserve_is_told_of(flock: Flock) -> None:
     told = status(replace(flock.inside, reserve_used=lambda: True))
     assert [finding["object"] for finding in told["findings"]] == ["store"]
+
+
+async def test_where_the_records_are_is_told_and_a_copy_that_does_not_answer(flock: Flock) -> None:
+    assert status(flock.inside)["copies"] == []
+    told = status(replace(flock.inside, copies=lambda: (Copy("n1", 0.0), Copy("n2", 7.0))))
+    assert told["copies"] == ["n1", "n2"]
+    (finding,) = told["findings"]
+    assert (finding["severity"], finding["object"]) == ("warning", "store")
+    assert "on n2 does not answer" in finding["what"] and "covey node info n2" in finding["fix"]
 
 
 async def test_a_job_that_needs_repair_is_told_of_until_another_has_done_its_work(flock: Flock) -> None:

@@ -70,6 +70,7 @@ class StatusDocument(Document):
     findings: list[StatusLine]
     nodes: StatusNodes
     leader: StatusLeader | None
+    copies: list[str]
     instances: dict[str, int]
     jobs: dict[str, int]
     as_of: Time

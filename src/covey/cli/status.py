@@ -29,6 +29,8 @@ def command(session: Session, /, as_json: bool) -> int:
     leader = status["leader"]
     if leader and nodes["all"] > 1:
         say(f"  leader     {leader['node']}{_since(leader, status['as_of'])}")
+    if status["copies"]:
+        say(f"  records    on {', '.join(status['copies'])}")
     say(f"  instances  {_counts(status['instances'])}")
     jobs = ", ".join(f"{count} {state}" for state, count in status["jobs"].items())
     say(f"  jobs       {jobs or 'none under way'}")

@@ -119,9 +119,9 @@ async def take_part(
         choices.metrics.instances,
         authority,
         choices.config,
-        store_troubles=health.troubles,
         backup_every_s=choices.backup.every,
         room=room,
+        copies=health.copies,
     )
     vault = vault_of(choices)
     leads = asyncio.Event()

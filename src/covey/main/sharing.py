@@ -21,7 +21,7 @@ from covey.model.node import Node
 from covey.model.order import Epoch
 from covey.model.sharing import CLIENTS, MEMBERS, Peer, Seat, Share, beside
 from covey.model.view import ClusterView
-from covey.service.inside import StoreTrouble
+from covey.service.inside import Copy
 from covey.store.feed import Feed
 from covey.store.protocol import Store
 
@@ -192,15 +192,14 @@ class Health:
             silent = await self._store.members.silent()
             self._silent = {address: self._silent.get(address, self._clock.now()) for address in silent}
 
-    def troubles(self) -> tuple[StoreTrouble, ...]:
-        """What a person should know; one that was silent once only may have been busy."""
-        now = self._clock.now()
+    def copies(self) -> tuple[Copy, ...]:
+        """By name. One that was silent once only may have been busy."""
+        if self._store is None:
+            return ()
+        before = self._clock.now() - SILENT_FOR_S
         names = {beside(node.address, CLIENTS): node.name for node in self._feed.view.all("node", Node) if node.address}
-        return tuple(
-            StoreTrouble(names.get(address, address), since)
-            for address, since in sorted(self._silent.items())
-            if now - since >= SILENT_FOR_S
-        )
+        since = {address: at for address, at in self._silent.items() if at <= before}
+        return tuple(sorted(Copy(names.get(each, each), since.get(each, 0.0)) for each in self._store.addresses))
 
 
 def client_of(url: str) -> str:

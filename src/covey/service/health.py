@@ -114,6 +114,7 @@ def status(inside: Inside) -> Document:
         "findings": lines,
         "nodes": {"all": len(view.collections["node"]), "answering": answering},
         "leader": _leader(view),
+        "copies": [copy.node for copy in inside.copies()],
         "instances": {"all": len(view.collections["instance"]), **{state: states[state] for state in sorted(states)}},
         "jobs": dict(sorted(Counter(job.state for job in view.jobs).items())),
         "as_of": at(inside.standing.stale_as_of or inside.clock.now()),
@@ -154,9 +155,10 @@ def _findings(inside: Inside, view: ClusterView) -> Iterator[Line]:
     if inside.reserve_used():
         advice = "make room on the disk of the state directory at once; changes are refused when the reserve is gone, too"
         yield _line(ERROR, "store", "its disk is full, it lives on its reserve", 0.0, advice)
-    for silent in inside.store_troubles():
-        advice = f"see to {silent.node}: covey node info {silent.node}; one more that fails may stop all changes; guests run on"
-        yield _line(WARNING, "store", f"the copy of the records on {silent.node} does not answer", silent.since, advice)
+    for copy in inside.copies():
+        if copy.silent_since:
+            advice = f"see to {copy.node}: covey node info {copy.node}; one more that fails may stop all changes; guests run on"
+            yield _line(WARNING, "store", f"the copy of the records on {copy.node} does not answer", copy.silent_since, advice)
     if inside.room and inside.room.trouble:
         advice = "nothing: room is made by itself; or at once: covey cluster compact"
         yield _line(ERROR, "store", inside.room.trouble, 0.0, advice)

@@ -25,18 +25,18 @@ from covey.store.room import RoomKeeper
 LONGEST_CATCH_UP_S = 5.0
 
 
-class StoreTrouble(NamedTuple):
-    """A member of the shared store that does not answer: its node's name, and since when."""
+class Copy(NamedTuple):
+    """A copy of the records, of a store that several share: its node's name, and since when it does not answer (0: it does)."""
 
     node: str
-    since: float
+    silent_since: float
 
 
 def _never() -> bool:
     return False
 
 
-def _none() -> tuple[StoreTrouble, ...]:
+def _none() -> tuple[Copy, ...]:
     return ()
 
 
@@ -57,7 +57,7 @@ class Inside:
     instance_metrics: bool = True
     authority: Authority | None = None  # None where no machine can come in over the network
     config: str = ""  # the settings file, "" for none
-    store_troubles: Callable[[], tuple[StoreTrouble, ...]] = _none
+    copies: Callable[[], tuple[Copy, ...]] = _none  # nothing while the records are on one machine
     backup_every_s: float = 86400.0
     room: RoomKeeper | None = None  # of a store of several machines
     closing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -161,6 +161,11 @@ class EtcdStore:
         """The servers themselves."""
         return EtcdMembers(self._link)
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it is: of the members that take clients."""
+        return tuple(member.address for member in self._link.members)
+
     def be_with(self, addresses: Sequence[str]) -> None:
         """Speak to these members from now on, the nearest first."""
         self._link.be_with(addresses)
