@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 AGENT_PATIENCE_S = 10.0
 OTHERS_PATIENCE_S = 1.0
-LED_PATIENCE_S = 5.0
+LED_PATIENCE_S = 10.0
 AGAIN_AFTER_S = 30.0  # a move that could not be done
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  (compared with, not bound to)
 logger = structlog.get_logger()
