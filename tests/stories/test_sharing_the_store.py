@@ -169,9 +169,7 @@ async def test_members_go_with_their_machines_and_the_records_come_home(site: Si
 async def killed_while_it_moves(covey: CoveyUp) -> None:
     """Somewhere in the move of its records home, or right after it: all of it dies in one moment."""
     store = covey.state / "store"
-    async with asyncio.timeout(WITHIN_S):
-        while (store / "etcd.json").exists() and not (store / "moving.json").exists():
-            await asyncio.sleep(0.001)
+    await eventually(lambda: (store / "moving.json").exists() or not (store / "etcd.json").exists(), within=WITHIN_S)
     await covey.kill_host()
 
 
