@@ -9,26 +9,25 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 from bench.jobs import BURST, one_at_a_time, submit_and_wait
-from bench.rig import COVEY, SCRATCH, arguments, report
+from bench.rig import COVEY, arguments, report, scratch
 
 NAMES = ("n1", "n2", "n3")
-OWN = ("init", "up", "agent", "controller")
 
 
 async def main() -> None:
     given = arguments(__doc__ or "")
-    with tempfile.TemporaryDirectory(prefix="cvb", dir=SCRATCH) as directory:
+    with scratch() as place:
+        directory = str(place)
         os.environ["COVEY_LAB_DIR"] = directory
         begun = time.monotonic()
         try:
             lab("up", "--nodes", "3", "--accelerator", "tcg")
             took_s = time.monotonic() - begun
-            states = [Path(directory) / "bench" / name / "state" for name in NAMES]
+            states = [place / "bench" / name / "state" for name in NAMES]
             figures = {
                 "lab_up_s": took_s,
                 "noop_p50_ms": 1000 * await one_at_a_time(states[0]),
@@ -57,19 +56,15 @@ def memory(directory: str) -> dict[str, float]:
     for entry in Path("/proc").iterdir():
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
-            place = b" ".join(words).decode(errors="replace") + " " + environment_of(entry) if words else ""
-            node = next((name for name in NAMES if f"{directory}/bench/{name}/" in place), "")
-            kind = "etcd_mb" if words and words[0].endswith(b"etcd") else "covey_mb" if b"covey." in b" ".join(words) else ""
+            line = b" ".join(words)
+            kind = "etcd_mb" if words and words[0].endswith(b"etcd") else "covey_mb" if b"covey." in line else ""
+            told = (entry / "environ").read_bytes() if kind == "etcd_mb" else line  # where its files are
+            node = next((name for name in NAMES if f"{directory}/bench/{name}".encode() in told), "")
             if node and kind:
                 sums[node, kind] = sums.get((node, kind), 0.0) + proportional_mb(entry)
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended meanwhile
     return {kind: max(size for (_, of), size in sums.items() if of == kind) for kind in ("covey_mb", "etcd_mb")}
-
-
-def environment_of(process: Path) -> str:
-    """etcd is told by it where its data is."""
-    return (process / "environ").read_bytes().decode(errors="replace")
 
 
 def proportional_mb(process: Path) -> float:
