@@ -344,6 +344,8 @@ def state_page() -> str:
             "`DIR/store/etcd/`",
             "this machine's part of etcd: its authority, certificates, `member.env` (how its member starts), `data-...` (the records)",
         ),
+        ("`DIR/store/home`", "of which cluster the records have come home to this machine, where it began on another one"),
+        ("`DIR/store/covey.db.moved`", "what was here before the records moved to etcd, of a cluster that this machine has left"),
         (
             "`DIR/store/moving.json`",
             "a move of the records that is under way; what was cut off is settled by it at the next start",

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from covey.agent.place import Shared, read_shared
+from covey.agent.place import Place, Shared, is_home, read_shared
 from covey.base.clock import SystemClock
 from covey.base.errors import Refused, StepFailed
 from covey.controller.lead import take_leadership
 from covey.main.layout import Layout, prepare
 from covey.main.moving import Files, Reached, move_to_etcd, move_to_sqlite, prepare_etcd, read_move, settle_move
+from covey.model import codec
 from covey.model import record as records
 from covey.model.job import Leadership
+from covey.model.membership import Membership
 from covey.store.memory import MemoryData, MemoryStore
 from covey.store.moving import LEADERSHIP, TOMBSTONE, bury, check_not_moved, copy, digest
 from covey.store.protocol import Op, Put, Store, Unchanged
@@ -55,6 +58,11 @@ class Machine:
             await store.txn([], [Put(f"state/x/{number:04d}", b"v" * number)])
         await store.txn([], [Put("secret/token", b"s"), Put("history/job/1", b"h")])
         await take_leadership(store, CLOCK, "n1")
+
+    def join(self, cluster: str) -> None:
+        self.layout.identity.mkdir(parents=True)
+        told = json.dumps(codec.encode(Membership(cluster, "demo", "n1", AGENT, ())))
+        (self.layout.identity / "membership.json").write_text(told)
 
     async def settle(self) -> None:
         await settle_move(self.layout, CLOCK, self.open_etcd)
@@ -134,6 +142,7 @@ async def test_a_move_to_etcd_may_be_killed_at_each_point(machine: Machine, poin
 @pytest.mark.parametrize("was_first", [True, False])
 async def test_a_move_back_may_be_killed_at_each_point(machine: Machine, point: str, was_first: bool) -> None:
     """On the machine that the cluster began on, and on another one, which has an old store of its own."""
+    machine.join("c1")
     source = await SqliteStore.open(machine.layout.store, CLOCK, reserve=4096)
     await machine.fill(source)
     await source.close()
@@ -158,7 +167,8 @@ async def test_a_move_back_may_be_killed_at_each_point(machine: Machine, point: 
     assert await digest(store) == before
     assert await epoch_of(store) == ((led[0] + 1, led[1]) if moved else led)
     await store.close()
-    assert machine.left() == ([] if moved else ["etcd", "etcd.json"])
+    assert machine.left() == (["home"] if moved else ["etcd", "etcd.json"])
+    assert is_home(Place(machine.layout.store.parent), "c1") == moved
     if moved:
         with pytest.raises(Refused, match="have moved to the machine that is left"):
             await check_not_moved(MemoryStore(machine.etcd, CLOCK), "store")

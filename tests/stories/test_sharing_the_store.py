@@ -151,16 +151,17 @@ async def test_members_go_with_their_machines_and_the_records_come_home(site: Si
     assert not (third.state / "tls/ca.key").exists(), "it signs for nobody any more"
     await third.do("node leave --yes")
     await eventually(lambda: has_no_cluster(third), within=WITHIN_S)
-    await first.do("node remove n2 --yes")
-    await killed_while_it_moves(first)
-    await first.start()
-    await eventually(lambda: not (first.state / "store/etcd.json").exists(), within=WITHIN_S)
-    await eventually(lambda: sees(first, 1), within=WITHIN_S)
-    await first.do("cluster modify --notes alone")
-    assert not (first.state / "store/etcd").exists()
-    await eventually(lambda: not (second.state / "store/etcd").exists(), within=WITHIN_S)
-    await second.do("node leave --yes")
-    assert (await first.json("cluster info"))["notes"] == "alone"
+    await second.do("node remove n1 --yes")
+    await killed_while_it_moves(second)
+    await second.start()
+    await eventually(lambda: not (second.state / "store/etcd.json").exists(), within=WITHIN_S)
+    await eventually(lambda: sees(second, 1), within=WITHIN_S)
+    await second.do("cluster modify --notes alone")
+    assert not (second.state / "store/etcd").exists()
+    await eventually(lambda: not (first.state / "store/etcd").exists(), within=WITHIN_S)
+    await first.do("node leave --yes")
+    await eventually(lambda: has_no_cluster(first), within=WITHIN_S)
+    assert (await second.json("cluster info"))["notes"] == "alone"
     for covey in site.machines:
         told = [covey.log, *(covey.state / "events").iterdir()]
         assert not [path for path in told if "PRIVATE KEY" in path.read_text()], "keys are nowhere but in their files"

@@ -53,6 +53,8 @@ class Keeping:
 
     def drop(self) -> None:
         """It shares nothing any more: no records, no authority that signs for the cluster."""
+        if self._place.home.exists():
+            remove_durably(self._place.home)
         if not self._place.pointer.exists() and not self._place.environment.exists():
             return
         drop_share(self._place)

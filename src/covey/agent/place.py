@@ -1,6 +1,7 @@
 """A machine's part of etcd, in files: certificates of an authority that signs for nothing else, and how its member starts (S18).
 
     store/etcd.json       where etcd is, when the records are there: what the controller reads when it starts
+    store/home            of which cluster the records came home to this machine
     store/etcd/           ca.pem, ca.key       etcd's own authority: members and controllers have it, light nodes never
                           server.pem, .key     of this machine's member, to clients and to other members
                           client.pem, .key     of this machine's controller
@@ -54,6 +55,11 @@ class Place:
         return self.store / "etcd"
 
     @property
+    def home(self) -> Path:
+        """Says of which cluster the records have come home to this machine, though it began on another one."""
+        return self.store / "home"
+
+    @property
     def environment(self) -> Path:
         return self.directory / "member.env"
 
@@ -87,6 +93,11 @@ def write_shared(place: Place, agent: str, endpoints: tuple[str, ...]) -> None:
     files = {"certificate": "etcd/client.pem", "key": "etcd/client.key", "ca": "etcd/ca.pem"}
     said = {"endpoints": ordered, **files, "controllers": beside(agent, CONTROLLERS)}
     write_if_new(place.pointer, json.dumps(said, indent=1).encode())
+
+
+def is_home(place: Place, cluster: str) -> bool:
+    """Whether the records of that cluster have come home to this machine."""
+    return place.home.exists() and place.home.read_text() == cluster
 
 
 def ensure_certificates(place: Place, agent: str, node: str, clock: Clock) -> None:

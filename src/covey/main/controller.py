@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import structlog
 
 from covey.agent.membership import read_membership
-from covey.agent.place import Place, Shared, read_shared
+from covey.agent.place import Place, Shared, is_home, read_shared
 from covey.api.listen import Doorways
 from covey.base.clock import Clock, SystemClock
 from covey.base.errors import CoveyError, Unavailable
 from covey.base.notify import tell_systemd
 from covey.main.layout import Choices, Layout
 from covey.main.lost import check_not_lost
-from covey.main.moving import Move, move_to_etcd, move_to_sqlite, settle_move
+from covey.main.moving import Move, move_to_etcd, move_to_sqlite, set_aside, settle_move
 from covey.main.part import InEtcd, Over, take_part
-from covey.store.moving import check_not_moved
+from covey.store.moving import buried_by, check_not_moved
 from covey.store.protocol import Store, Unmet
 from covey.store.schema import ensure_current
 from covey.store.sqlite import SqliteStore
@@ -44,7 +44,7 @@ async def run_controller(choices: Choices) -> None:
             shared = read_shared(layout.shared_store)
             if shared:
                 has_failed = not await _work_in_etcd(choices, shared, doorways, has_failed, clock)
-            elif _is_led_elsewhere(layout):
+            elif _is_led_elsewhere(layout) or (_is_member(layout) and await _has_moved(layout, clock)):
                 doorways.close()  # nobody is to wait there
                 await stand_aside(layout, clock)
             else:
@@ -65,9 +65,27 @@ async def _settled(layout: Layout, clock: Clock) -> None:
             return
 
 
+def _is_member(layout: Layout) -> bool:
+    return read_membership(layout.identity) is not None
+
+
 def _is_led_elsewhere(layout: Layout) -> bool:
+    """Whether it is a node of a cluster whose records are neither here by origin, nor have come home to it."""
     membership = read_membership(layout.identity)
-    return membership is not None and not membership.is_first
+    if membership is None or membership.is_first:
+        return False
+    return not is_home(Place(layout.store.parent), membership.cluster)
+
+
+async def _has_moved(layout: Layout, clock: Clock) -> bool:
+    """Whether the records that were here have gone elsewhere: then this machine was taken out of its cluster."""
+    if not layout.store.exists():
+        return False
+    store = await SqliteStore.open(layout.store, clock)
+    try:
+        return bool(await buried_by(store))
+    finally:
+        await store.close()
 
 
 async def stand_aside(layout: Layout, clock: Clock) -> None:
@@ -76,7 +94,7 @@ async def stand_aside(layout: Layout, clock: Clock) -> None:
     if membership:
         logger.info("led from elsewhere", membership=str(membership), doors=list(membership.doors))
         tell_systemd("READY=1", f"STATUS={membership}, led from {', '.join(membership.doors)}")
-    while _is_led_elsewhere(layout) and not layout.shared_store.exists():
+    while _is_member(layout) and not layout.shared_store.exists():
         await clock.sleep(LOOK_S)
 
 
@@ -84,6 +102,8 @@ async def stand_aside(layout: Layout, clock: Clock) -> None:
 async def _work_alone(choices: Choices, doorways: Doorways, is_patient: bool, clock: Clock) -> bool:
     """Until the machine joins another's cluster, or the records are in etcd. False when they were to move, and could not."""
     layout = choices.layout
+    if not _is_member(layout) and await _has_moved(layout, clock):
+        set_aside(layout)  # it has left that cluster
     store = await SqliteStore.open(layout.store, clock)
     try:
         await check_not_moved(store, str(layout.store))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import structlog
 
+from covey.agent.membership import read_membership
 from covey.agent.place import Place, Shared, drop_member, drop_share, ensure_certificates, read_shared, seat_member, write_shared
 from covey.base.clock import Clock
 from covey.base.errors import Refused, Unavailable
@@ -117,6 +118,8 @@ async def move_to_etcd(layout: Layout, source: Store, target: Store, move: Move,
 def _finish_to_etcd(files: Files, move: Move, reached: Reached) -> None:
     write_shared(files.place, move.agent, (beside(move.agent, CLIENTS),))
     reached("pointed")
+    if files.place.home.exists():
+        remove_durably(files.place.home)
     remove_durably(files.move)
     reached("done")
 
@@ -150,6 +153,9 @@ async def move_to_sqlite(layout: Layout, source: Store, clock: Clock, reached: R
 def _finish_to_sqlite(layout: Layout, move: Move, reached: Reached) -> None:
     files = Files(layout.store.parent)
     _write(files, replace(move, is_buried=True))  # etcd cannot be asked again for long
+    membership = read_membership(layout.identity)
+    if membership:
+        write_durably(files.place.home, membership.cluster.encode())
     reached("noted")
     if files.copy.exists():
         for left in ("-wal", "-shm"):
@@ -162,6 +168,14 @@ def _finish_to_sqlite(layout: Layout, move: Move, reached: Reached) -> None:
     reached("dropped")
     remove_durably(files.move)
     reached("done")
+
+
+def set_aside(layout: Layout) -> None:
+    """What the machine kept of a cluster that it has left is not read again."""
+    for end in ("-wal", "-shm"):
+        layout.store.with_name(layout.store.name + end).unlink(missing_ok=True)
+    layout.store.rename(layout.store.with_name(f"{layout.store.name}.moved"))
+    sync_directory(layout.store.parent)
 
 
 def _discard_copy(files: Files) -> None:
