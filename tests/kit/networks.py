@@ -197,9 +197,11 @@ class RealSite:
         return name
 
     def state(self) -> str:
-        """All that `ensure` could have touched, with the rules' handles: rules made again have new ones."""
+        """All that `ensure` could have touched, with the rules' handles: rules made again have new ones. That the kernel has tried out an
+        address of its own meanwhile is nobody's doing."""
         rules = within(self.netns, "nft", "-a", "list", "ruleset")
-        return ip("addr", netns=self.netns) + ip("route", netns=self.netns) + rules
+        addresses = ip("addr", netns=self.netns).replace(" tentative", "")
+        return addresses + ip("route", netns=self.netns) + rules
 
     def remove(self) -> None:
         for netns in self.namespaces:
