@@ -44,7 +44,7 @@ deb:  ## the Debian packages covey and covey-node, into build/
 	@.venv/bin/python packaging/deb/make_deb.py
 
 bench:  ## measure everything that docs/performance.md states
-	@for name in jobs reads create snapshot transfer idle guest; do .venv/bin/python -m bench.$$name --json || exit 1; done
+	@for name in jobs reads create snapshot transfer idle guest migrate; do .venv/bin/python -m bench.$$name --json || exit 1; done
 
 lock:  ## lock the newest Python packages that pyproject.toml allows
 	uv pip compile --quiet --upgrade pyproject.toml --extra dev --generate-hashes --no-header --no-emit-index-url --no-annotate -o requirements.lock
