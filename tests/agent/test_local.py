@@ -133,6 +133,17 @@ async def test_a_leader_that_is_gone_without_a_word_keeps_nobody_waiting_for_lon
 
 
 @in_virtual_time
+async def test_a_start_that_is_over_here_for_ever_is_not_begun_again() -> None:
+    """S3: what was stopped as generation 3 begins as a later one, also where a move has raised the floor further."""
+    agent = await an_agent()
+    await agent.local.stop("web1", 0.0, "anna", "")
+    assert agent.host.rights.of(WEB.id).floor == 4
+    agent.host.rights.raise_floor(WEB.id, 9)
+    await agent.local.start("web1", "anna", "", CHARGE)
+    assert await state(agent) == ("running", 9)
+
+
+@in_virtual_time
 async def test_a_name_that_is_not_there_is_said_so() -> None:
     agent = await an_agent()
     with pytest.raises(NotFound, match="nothing of that name"):

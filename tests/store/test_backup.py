@@ -15,6 +15,7 @@ from covey.model.job import EndedJob, Job, Leadership
 from covey.model.plan import Plan, Uses
 from covey.model.record import Record, key_of, to_bytes
 from covey.model.restoration import RESTORED, Restoration
+from covey.model.run import Run
 from covey.store.backup import Content, Head, pack, unpack
 from covey.store.restore import KEPT_S, LOST_MARGIN, Return, brought_back
 from tests.kit.builders import NOW, a_cluster_record, a_job, a_node, a_plan_record, a_removed, an_instance
@@ -110,6 +111,12 @@ async def test_what_was_removed_is_kept_for_a_while_whatever_the_backup_says() -
     removed = a_removed(an_instance("web1"), keep_until=clock.now() - 1)
     found = decoded(await brought_back(a_backup(a_cluster_record(), removed), RETURN, clock))
     assert found[key_of(removed)].keep_until == pytest.approx(clock.now() + KEPT_S, abs=5)
+
+
+@in_virtual_time
+async def test_a_move_that_was_under_way_is_forgotten_where_it_runs_is_found() -> None:
+    run = Run(an_instance("web1").id, {"n1": 1, "n2": 2})
+    assert key_of(run) not in await brought_back(a_backup(a_cluster_record(), run), RETURN, virtual_clock())
 
 
 @in_virtual_time

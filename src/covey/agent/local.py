@@ -19,7 +19,7 @@ from covey.agent.tasks import Tasks
 from covey.base.clock import Clock
 from covey.base.errors import CoveyError, NotFound, Refused, check
 from covey.base.files import write_durably
-from covey.host import networks
+from covey.host import domains, networks
 from covey.host.host import Host
 from covey.model import codec
 from covey.model.domain import FoundDomain
@@ -89,11 +89,12 @@ class Local:
             domain = await self._again(domain)
             if domain.state == "running":
                 return domain
-            generation = domain.generation + (domain.state != "paused")
+            floor = self._host.rights.of(domain.instance).floor
+            generation = domain.generation if domain.state == "paused" else max(domain.generation + 1, floor)
             act = self._noted(START, domain, generation, by, reason)
             try:
                 await self._lay_networks(domain, charge)
-                await self._host.hypervisor.ensure_running(domain.instance, generation)
+                await domains.ensure_running(self._host, domain.instance, generation)
             except CoveyError as error:
                 self.acts.keep(replace(act, failed=str(error)))
                 raise
@@ -112,8 +113,9 @@ class Local:
                 return domain
             act = self._noted(STOP, domain, domain.generation, by, reason)
             try:
-                if not graceful_s or not await self._host.hypervisor.ensure_asked_to_stop(domain.instance, graceful_s):
-                    await self._host.hypervisor.ensure_stopped(domain.instance)
+                if graceful_s:
+                    await self._host.hypervisor.ensure_asked_to_stop(domain.instance, graceful_s)
+                await domains.ensure_stopped(self._host, domain.instance, domain.generation)
             except CoveyError as error:
                 self.acts.keep(replace(act, failed=str(error)))
                 raise

@@ -11,6 +11,7 @@ from covey.model import record as records
 from covey.model.job import EndedJob, Job, Leadership, PlanRecord
 from covey.model.removed import Removed
 from covey.model.restoration import Restoration
+from covey.model.run import Run
 from covey.store.backup import Content
 from covey.store.memory import MemoryData, MemoryStore
 from covey.store.protocol import LARGEST_REQUEST, Delete, Op, Put, Store
@@ -81,6 +82,8 @@ async def settle(store: Store, returning: Return, clock: Clock) -> None:
     for record in found:
         if isinstance(record, Job):
             ops += _interrupted(record, plans.get(record.id), returning, now, ended)
+        elif isinstance(record, Run):  # a move that was under way: what runs, and where, is found
+            ops.append(Delete(records.key_of(record)))
         elif isinstance(record, Removed):
             kept = replace(record, keep_until=max(record.keep_until, now + KEPT_S))
             ops.append(Put(records.key_of(kept), records.to_bytes(kept)))
