@@ -207,6 +207,8 @@ def a_node(name: str = "n1", **other: Any) -> dict[str, Any]:
         "as_of": "2026-11-20T05:29:59.000Z",
         "address": "",
         "storage_address": "",
+        "drained_at": None,
+        "drain_reason": "",
         "state": "ready",
         "hostname": name,
         "boot_id": "b007",

@@ -14,7 +14,7 @@ from tests.cli.conftest import Covey
 
 SHORT = {"-f", "-n", "-y", "-q"}
 VERBS = {"list", "info", "add", "modify", "remove"} | {
-    "prepare", "invite", "join", "leave", "equip", "clear", "move",
+    "prepare", "invite", "join", "leave", "equip", "clear", "move", "drain", "evacuate", "undrain",
     "init", "verify", "ping", "build", "start", "stop", "reboot", "reinstall", "rename", "reset", "console", "grow", "watch", "cancel",
     "check-config", "backup", "reconcile", "recover", "compact",
     "restore", "export", "bundle", "revert", "clone",

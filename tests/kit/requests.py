@@ -17,6 +17,7 @@ from covey.model.request import Request
 from covey.model.requests.clone import CloneInstance
 from covey.model.requests.cluster import InitCluster, ModifyCluster
 from covey.model.requests.disk import AddDisk, FlattenDisk, GrowDisk, ImportDisk, RemoveDisk, RestoreDisk
+from covey.model.requests.drain import DrainNode, EvacuateNode, UndrainNode
 from covey.model.requests.firewall import AddFirewall, ModifyFirewall, RemoveFirewall
 from covey.model.requests.forward import AddForward, RemoveForward
 from covey.model.requests.image import AddImage, BuildImage, RemoveImage
@@ -257,6 +258,9 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
     ),
     "nic.remove": st.builds(RemoveNic, instance=INSTANCES, nic=st.integers(0, 2)),
     "node.clear": st.builds(ClearNode, node=st.sampled_from(["n1", "n2", "n9"])),
+    "node.drain": st.builds(DrainNode, node=st.sampled_from(["n1", "n2", "n9"])),
+    "node.undrain": st.builds(UndrainNode, node=st.sampled_from(["n1", "n2", "n9"])),
+    "node.evacuate": st.builds(EvacuateNode, node=st.sampled_from(["n1", "n2", "n9"])),
     "node.equip": st.builds(EquipNode, node=st.sampled_from(["n1", "n9"])),
     "node.invite": st.builds(InviteNode, expires_s=st.sampled_from([1.0, 3600.0]), digest=st.just("0" * 64)),
     "node.join": st.builds(

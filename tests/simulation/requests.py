@@ -11,6 +11,7 @@ from covey.model.request import Request
 from covey.model.requests.clone import CloneInstance
 from covey.model.requests.cluster import ModifyCluster
 from covey.model.requests.disk import AddDisk, FlattenDisk, GrowDisk, ImportDisk, RemoveDisk, RestoreDisk
+from covey.model.requests.drain import DrainNode, EvacuateNode, UndrainNode
 from covey.model.requests.firewall import AddFirewall, ModifyFirewall, RemoveFirewall
 from covey.model.requests.forward import AddForward, RemoveForward
 from covey.model.requests.image import AddImage, BuildImage, RemoveImage
@@ -96,6 +97,10 @@ def _nic_change(random: Random) -> dict[str, Any]:
     return random.choice(changes)
 
 
+def _node(random: Random) -> str:
+    return random.choice(("n1", "n2", "n3"))
+
+
 REQUESTS: tuple[tuple[int, Draw], ...] = (
     (30, _instance),
     (6, lambda random: StartInstance(instance=_web(random), wait_ready=random.random() < 0.3)),
@@ -134,6 +139,9 @@ REQUESTS: tuple[tuple[int, Draw], ...] = (
     (2, lambda random: RemovePool(pool=random.choice(("fast", "slow")))),
     (8, lambda random: MoveInstance(instance=_web(random), to=random.choice(("", "", "n1", "n2", "n3")))),
     (8, lambda random: MigrateInstance(instance=_web(random), to=random.choice(("", "", "n1", "n2", "n3")))),
+    (1, lambda random: DrainNode(node=_node(random))),
+    (2, lambda random: EvacuateNode(node=_node(random))),
+    (4, lambda random: UndrainNode(node=_node(random))),
     (2, lambda random: PingNode(node="n1")),
     (2, lambda random: ModifyNode(node=_node(random), storage_address=random.choice(("", "10.1.0.1", "10.1.0.2")))),
     (1, lambda random: ModifyNode(node=_node(random), address=f"10.0.9.{random.randrange(1, 4)}")),
@@ -150,10 +158,6 @@ REQUESTS: tuple[tuple[int, Draw], ...] = (
     (1, lambda random: RepairNetwork(network="lan")),
     (1, lambda random: RepairFilters(node="n1")),
 )
-
-
-def _node(random: Random) -> str:
-    return random.choice(("n1", "n2", "n3"))
 
 
 def first_instance(number: int) -> Request:

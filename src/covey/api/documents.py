@@ -63,6 +63,7 @@ class PlanDocument(Document):
     reasons: list[str]
     warnings: list[str]
     claims: list[ClaimDocument]
+    parts: list[str] = Field(description="What it begins as jobs of their own, in this order.")
     awaits: AwaitDocument | None
 
 
@@ -105,6 +106,13 @@ class ProgressDocument(Document):
     total: int
 
 
+class ChildDocument(Document):
+    """A job that another one has begun."""
+
+    id: int
+    title: str
+
+
 class JobDocument(Document):
     """A change under way, or what became of it. `step` is the number of steps done."""
 
@@ -128,6 +136,9 @@ class JobDocument(Document):
     blocked: BlockedDocument | None
     error: Problem | None
     left: list[str]
+    parent: int = Field(description="The job that began this one; 0 for none.")
+    children: list[ChildDocument]
+    parts: int = Field(description="How many jobs it begins in all.")
     log: str
     progress: ProgressDocument | None
     digest: str
@@ -242,6 +253,8 @@ class NodeDocument(Document):
     address: str
     storage_address: str
     state: Literal["joining", "behind", "ready"]
+    drained_at: Time | None
+    drain_reason: str
     notes: str
     created_at: Time | None
     answers: bool

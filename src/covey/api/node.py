@@ -9,6 +9,7 @@ from covey.base.certificates import check_signing_request
 from covey.base.errors import Bug
 from covey.model import codec
 from covey.model.request import Request
+from covey.model.requests.drain import DrainNode, EvacuateNode, UndrainNode
 from covey.model.requests.move import ClearNode
 from covey.model.requests.node import EquipNode, InviteNode, JoinNode, ModifyNode, PingNode, RemoveNode
 from covey.model.token import INVITED
@@ -87,6 +88,9 @@ OPERATIONS = (
     ),
     change("POST", "/v1/nodes/{name}/ping", "ping_node", "See that its agent carries out steps", PingNode, HERE),
     change("POST", "/v1/nodes/{name}/equip", "equip_node", "Give it what the cluster's nodes have", EquipNode, HERE),
+    change("POST", "/v1/nodes/{name}/drain", "drain_node", "Nothing new there, and what runs goes to others", DrainNode, HERE),
+    change("POST", "/v1/nodes/{name}/evacuate", "evacuate_node", "The same, and what is stopped goes, too", EvacuateNode, HERE),
+    change("POST", "/v1/nodes/{name}/undrain", "undrain_node", "Let it host again", UndrainNode, HERE),
     change("POST", "/v1/nodes/{name}/clear", "clear_node", "Remove what moved instances left there", ClearNode, HERE),
     change("DELETE", "/v1/nodes/{name}", "remove_node", "Take it out of the cluster", RemoveNode, HERE, target="node"),
 )

@@ -169,7 +169,9 @@ def show_plan(plan: Plan) -> None:
         say(line)
     for step in plan["steps"]:
         say(f"  {step['number']:>2}  {step_title(step):<{width_of(plan['steps'])}}{_no_way_back(plan, step)}".rstrip())
-    if not plan["steps"]:
+    for number, part in enumerate(plan.get("parts", []), 1):
+        say(f"  {number:>2}  a job of its own: {part}")
+    if not plan["steps"] and not plan.get("parts"):
         say("  no steps are needed")
     awaits: Any = plan.get("awaits")
     if awaits:

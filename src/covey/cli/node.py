@@ -9,6 +9,7 @@ import click
 from covey.base.errors import BadInput, check
 from covey.base.units import humane_duration
 from covey.cli.change import carry_out
+from covey.cli.draining import drain, evacuate, undrain
 from covey.cli.joining import clear, equip, invite, join, leave, remove
 from covey.cli.lists import names_of, show_json, show_list
 from covey.cli.prepare import prepare
@@ -37,6 +38,8 @@ COLUMNS = (
     plain("address"),
     plain("storage_address"),
     plain("state"),
+    timed("drained", "drained_at"),
+    plain("drain_reason"),
     timed("created", "created_at"),
     plain("notes"),
     plain("id"),
@@ -46,6 +49,13 @@ SHOWN = ("name", "answers", "instances", "cpus", "cpu", "load", "memory", "free"
 
 def _when_answering(item: dict[str, Any], text: str) -> str:
     return text if item["answers"] else NONE
+
+
+def _drained(node: dict[str, Any]) -> str:
+    """That it hosts nothing new, since when, and why."""
+    if not node["drained_at"]:
+        return ""
+    return f"drained since {when(node['drained_at'])}{': ' if node['drain_reason'] else ''}{node['drain_reason']}, "
 
 
 @click.group(cls=Noun)
@@ -73,7 +83,8 @@ def info(session: Session, /, name: str, as_json: bool) -> None:
         show_json(node)
         return
     if node["answers"]:
-        head = f"{'' if node['state'] == 'ready' else node['state'] + ', '}answers, up {humane_duration(node['uptime_s'])}, {plural(node['instances'], 'instance')}"
+        state = "" if node["state"] == "ready" else f"{node['state']}, "
+        head = f"{state}{_drained(node)}answers, up {humane_duration(node['uptime_s'])}, {plural(node['instances'], 'instance')}"
     else:
         head = f"does not answer{', last heard of ' + since(node['as_of'], answer.at or 0.0) + ' ago' if node['as_of'] else ''}"
     rooms = [
@@ -149,5 +160,5 @@ def ping(session: Session, /, name: str, manner: Manner) -> int:
     return carry_out(session, Change("POST", path_of("nodes", name, "ping"), {}), manner)
 
 
-for verb in (prepare, invite, join, leave, remove, equip, clear):
+for verb in (prepare, invite, join, leave, remove, equip, clear, drain, evacuate, undrain):
     command.add_command(verb)

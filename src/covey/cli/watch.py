@@ -66,7 +66,11 @@ def blocked_line(job: Job) -> str:
 def ending(job: Job) -> tuple[str, str]:
     """How an ended job came out, in a few sentences, and what to do next ("" when it succeeded)."""
     if job["state"] == "succeeded":
-        return (f"done in {elapsed(job)}" if job.get("steps") else f"done: {job.get('summary') or job['title']}"), ""
+        return (
+            f"done in {elapsed(job)}"
+            if job.get("steps") or job.get("children")
+            else f"done: {job.get('summary') or job['title']}"
+        ), ""
     error = job.get("error")
     failed = next((step for step in job.get("steps", []) if step["state"] == "failed"), None)
     where = f" at step {failed['number']}{' on ' + failed['node'] if failed['node'] else ''}" if failed else ""
@@ -124,6 +128,8 @@ class Watch:
         for step in reversed(job.get("steps", [])):
             if step["state"] == "undone":
                 self._say_once(step_line(step, width), f"undone {step['number']}")
+        for number, child in enumerate(job.get("children", []), 1):
+            self._say_once(f"  begun    {number:>3}  job {child['id']}: {child['title']}", f"child {child['id']}")
         self._say_once(waiting_line(job))
         self._draw()
 

@@ -35,6 +35,7 @@ class Plan(TypedDict):
     steps: list[PlannedStep]
     reasons: list[str]
     warnings: list[str]
+    parts: list[str]
     awaits: Awaited | None
 
 
@@ -67,6 +68,11 @@ class Progress(TypedDict, total=False):
     total: float | None
 
 
+class Child(TypedDict):
+    id: int
+    title: str
+
+
 class Job(TypedDict, total=False):
     id: int
     kind: str
@@ -87,6 +93,9 @@ class Job(TypedDict, total=False):
     blocked: Blocked | None
     error: Problem | None
     left: list[str]
+    parent: int
+    children: list[Child]
+    parts: int
     log: str
     progress: Progress | None
     digest: str

@@ -15,6 +15,7 @@ from covey.base.clock import Clock
 from covey.base.errors import BadInput, Bug, CoveyError, NotFound, Refused, Unavailable, check
 from covey.engine.ledger import Deposed, Ledger, history_key, ops_of, plan_op
 from covey.engine.nodes import Nodes
+from covey.engine.parent import conduct
 from covey.engine.queue import Blocked, Busy, blocked_by, in_order
 from covey.engine.runner import Runner
 from covey.model import record as records
@@ -270,10 +271,10 @@ class Engine:
         revision = view.revision_of("job", records.record_id(job))
         compare = tuple(self._compare(name, view) for name in plan.uses.exclusive if self._is_record(name))
         try:
-            if plan.steps:
-                begun = replace(job, state="running", planned_at=now)
-                writes, _ = ops_of(plan.begin, begun, view)
+            if plan.steps or plan.children:
+                begun, writes, unchanged = _begun(job, plan, now, view)
                 ops = [*writes, plan_op(begun, plan)]
+                compare = (*compare, *unchanged)
                 _check_size(ops, begun)
                 begun, revision = await self._ledger.write_job(begun, revision, ops, compare)
                 self._begin(begun, revision, plan)
@@ -281,6 +282,7 @@ class Engine:
                 return
             ended = replace(job, state="succeeded", planned_at=now, ended_at=now)
             ops, _ = ops_of((*plan.begin, *plan.success), ended, view)
+            self._supersede(ended, plan)
             _, revision = await self._ledger.write_job(ended, revision, ops, compare, plan)
             await self._feed.reached(revision)
             self._over(ended, plan)
@@ -332,19 +334,33 @@ class Engine:
             self._busy.release(job.id, plan.uses)
             self._wake.set()
 
-        runner = Runner(job, revision, plan, self._ledger, self._feed, self._nodes, self._clock, release)
+        runner = Runner(job, revision, plan, self._ledger, self._feed, self._nodes, self._clock, release, self._conduct)
         self._runners[job.id] = runner
         task = asyncio.create_task(self._run(runner), name=f"job {job.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _supersede(self, job: Job, plan: Plan) -> None:
-        """End the waits on objects that this job takes over (P8)."""
+        """End the waits on objects that this job takes over (P8), and jobs with children that it takes the place of."""
         for other in self._runners.values():
+            conducts = other.job.state == "waiting" and other.plan.children and other.job.id < job.id
+            if conducts and set(other.plan.uses.exclusive).intersection(plan.uses.exclusive):
+                other.control.superseded_by = job.id
+                other.control.interrupt()
             waits = other.job.state == "waiting" and other.plan.awaits
             if waits and other.job.id < job.id and f"instance/{waits.instance}" in plan.uses.exclusive:
                 other.control.superseded_by = job.id
                 other.control.interrupt()
+
+    async def _conduct(self, runner: Runner) -> None:
+        await conduct(runner, self)
+
+    async def outcome_of(self, id: int) -> Job | None:
+        """A job as it ended; None while it is under way."""
+        if self._feed.view.find("job", f"{id:010d}"):
+            return None
+        entry = await self._ledger.read(history_key(id))
+        return records.ended_from_bytes(entry.value).job if entry else None
 
     async def _run(self, runner: Runner) -> None:
         try:
@@ -391,6 +407,9 @@ class Engine:
             self._busy.release(job.id, plan.uses)
         self._blocked.pop(job.id, None)
         self._ended[job.id] = job.state
+        parent = self._runners.get(job.parent)
+        if parent:
+            parent.control.interrupt()
         while len(self._ended) > 1000:
             del self._ended[next(iter(self._ended))]
         self._wake.set()
@@ -399,6 +418,15 @@ class Engine:
         if not self._deposed.done():
             with contextlib.suppress(asyncio.InvalidStateError):
                 self._deposed.set_result(None)
+
+
+def _begun(job: Job, plan: Plan, now: float, view: ClusterView) -> tuple[Job, list[Op], list[Unchanged]]:
+    """The job as its plan begins, with the writes and what they compare. One without steps of its own is at its children at once."""
+    if plan.steps:
+        begun = replace(job, state="running", planned_at=now)
+        return begun, ops_of(plan.begin, begun, view)[0], []
+    begun = replace(job, state="waiting", planned_at=now, waiting_since=now)
+    return begun, *ops_of((*plan.begin, *plan.success), begun, view)
 
 
 def _check_size(ops: list[Op], job: Job) -> None:

@@ -55,6 +55,7 @@ class Runner:
     nodes: Nodes
     clock: Clock
     release: Callable[[], None]
+    conduct: Callable[[Runner], Awaitable[None]]
     control: Control = field(default_factory=Control)
 
     async def run(self) -> Job:
@@ -64,7 +65,7 @@ class Runner:
             await (self._go_forward() if self.job.state == "running" else self._go_back())
         if self.job.state == "waiting":
             self.release()
-            await self._wait()
+            await (self.conduct(self) if self.plan.children else self._wait())
         self.release()
         return self.job
 
@@ -150,7 +151,7 @@ class Runner:
         await self._write_with(writes, job)
 
     def _finished(self, job: Job) -> Job:
-        if self.plan.awaits:
+        if self.plan.awaits or self.plan.children:
             return replace(job, state="waiting", waiting_since=self.clock.now())
         return replace(job, state="succeeded", ended_at=self.clock.now())
 
@@ -315,6 +316,10 @@ class Runner:
             await asyncio.sleep(0)  # let the feed bring the newer record
             if self.feed.view is view:
                 await self.clock.sleep(0.01)
+
+    async def end(self, job: Job) -> None:
+        """Write it as it ends."""
+        await self._write(replace(job, ended_at=self.clock.now()))
 
     async def _write(self, job: Job, ops: Sequence[Op] = (), compare: Sequence[Unchanged] = ()) -> None:
         self.job, self.revision = await self.ledger.write_job(job, self.revision, ops, compare, self.plan)

@@ -56,6 +56,8 @@ class Job:
     left: tuple[str, ...] = ()  # what could not be taken back, a sentence each
     attempt: int = 0  # of the present forward step, raised with each retry
     log: str = ""  # the last 4 KiB of what its steps said
+    parent: int = 0  # of a job that another one began (P7)
+    children: tuple[int, ...] = ()  # the jobs that this one has begun, as its plan has them in order
     request_id: str = ""  # the API's request that brought it in, as the logs know it; "" for what Covey does by itself
 
     def __str__(self) -> str:

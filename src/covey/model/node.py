@@ -21,9 +21,16 @@ class Node:
     address: str = ""
     state: str = "ready"  # joining | behind | ready
     storage_address: str = ""  # "" for none
+    drained_at: float = 0.0  # since when it hosts nothing new because a person wants it so; 0 when it does
+    drain_reason: str = ""
 
     def __str__(self) -> str:
         return f"node {self.name}"
+
+    @property
+    def is_hosting(self) -> bool:
+        """Whether it may get instances."""
+        return self.state == "ready" and not self.drained_at
 
     @property
     def storage_door(self) -> str:

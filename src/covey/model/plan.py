@@ -9,6 +9,7 @@ from typing import Any
 
 from covey.base.errors import Bug
 from covey.model import codec
+from covey.model.request import Request
 from covey.model.step import FORWARD, PIVOT, UNDOABLE, ResultOf, Step
 
 
@@ -82,6 +83,8 @@ class Plan:
     awaits: Await | None = None
     repair: str = ""
     pivoted: tuple[Write, ...] = ()
+    children: tuple[Request, ...] = ()  # jobs of their own after the steps, begun in this order (P7)
+    at_once: int = 1  # how many of them are under way at a time
 
     def __post_init__(self) -> None:
         order = {UNDOABLE: 0, PIVOT: 1, FORWARD: 2}
@@ -102,7 +105,8 @@ class Plan:
         aside = {f"volume/{key.removeprefix(layers)}" for key in gone if key.startswith(layers)}
         lost = [key for key in gone if not key.startswith(layers)]
         steps = [(step.kind, step.node, step.effect) for step in self.steps if step.object not in aside]
-        return hashlib.sha256(json.dumps([self.summary, steps, lost]).encode()).hexdigest()[:16]
+        shown = [self.summary, steps, lost, *([child.title for child in self.children],) * bool(self.children)]
+        return hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ class Room:
 
 def hosting(view: ClusterView) -> list[Node]:
     """The nodes that may host."""
-    return [node for node in view.all("node", Node) if node.state == "ready"]
+    return [node for node in view.all("node", Node) if node.is_hosting]
 
 
 def memory_free(view: ClusterView, node: Node) -> int:
@@ -131,6 +131,10 @@ def _wanted(view: ClusterView, node: Node, memory: int, rooms: tuple[Room, ...],
     check(
         node.state == "ready",
         Refused(f"{node} is {node.state}, and hosts nothing new", object, f"wait until it is ready: covey node info {node.name}"),
+    )
+    why = f" ({node.drain_reason})" if node.drain_reason else ""
+    check(
+        not node.drained_at, Refused(f"{node} is drained{why}, and hosts nothing new", object, f"covey node undrain {node.name}")
     )
     check(node.id in view.telemetry, Unavailable(f"the agent of {node} does not answer", object, "see: covey status"))
     check_memory(view, node, memory, object)

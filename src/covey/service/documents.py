@@ -96,6 +96,8 @@ def node(view: ClusterView, record: Node) -> Document:
         "id": record.id,
         "address": record.address,
         "storage_address": record.storage_address,
+        "drained_at": at(record.drained_at),
+        "drain_reason": record.drain_reason,
         "state": record.state,
         "notes": record.notes,
         "created_at": at(record.created_at),

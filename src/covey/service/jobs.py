@@ -51,6 +51,7 @@ def plan_document(view: ClusterView, plan: Plan) -> Document:
             {"node": node_name(view, claim.node), "pool": name_of(view, "pool", claim.pool), "amount": claim.amount}
             for claim in plan.claims
         ],
+        "parts": [child.title for child in plan.children],
         "awaits": {"condition": plan.awaits.condition, "deadline_s": plan.awaits.deadline_s} if plan.awaits else None,
     }
 
@@ -89,12 +90,21 @@ def job_document(
         "blocked": {"object": _object_name(view, blocked.object), "by": blocked.by} if blocked else None,
         "error": problem(job.error) if job.error else None,
         "left": list(job.left),
+        "parent": job.parent,
+        "children": _children(job, plan),
+        "parts": len(plan.children) if plan else 0,
         "log": job.log,
         "progress": {"text": progress.text, "done": progress.done, "total": progress.total} if progress else None,
         "digest": plan.digest if plan else "",
         "request": request_document(request),
         "request_id": job.request_id,
     }
+
+
+def _children(job: Job, plan: Plan | None) -> list[Document]:
+    """The jobs that it has begun, each with what it is."""
+    titles = [child.title for child in plan.children] if plan else []
+    return [{"id": id, "title": title} for id, title in zip(job.children, titles, strict=False)]
 
 
 def request_document(request: Request) -> Document:

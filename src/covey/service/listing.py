@@ -51,7 +51,7 @@ NODE = _noun(
     "node",
     ClusterView.node,
     documents.node,
-    "name id address storage_address state notes created_at answers as_of hostname boot_id kernel hypervisor uptime_s cpus cpu_percent load1 memory memory_free"
+    "name id address storage_address state drained_at drain_reason notes created_at answers as_of hostname boot_id kernel hypervisor uptime_s cpus cpu_percent load1 memory memory_free"
     " memory_promised memory_reserved instances cpu_models firmwares pools problems",
     "pool",
     "instance",

@@ -18,6 +18,7 @@ from covey.model.plan import Plan
 from covey.model.request import Request
 from covey.model.requests.cluster import check_reason
 from covey.model.requests.disk import RemoveDisk
+from covey.model.requests.drain import DrainNode
 from covey.model.requests.instance import AddInstance, ReinstallInstance, RemoveInstance
 from covey.model.requests.node import InviteNode
 from covey.model.requests.token import AddToken
@@ -127,7 +128,7 @@ class Submissions:
             reference = str(uuid.UUID(self._inside.draw(16)))
             secret = Put(f"{records.SECRETS}{reference}", completed.user_data.encode())
             return replace(completed, user_data="", secret=reference), (secret,), ""
-        if isinstance(completed, RemoveInstance | RemoveDisk | ReinstallInstance):
+        if isinstance(completed, RemoveInstance | RemoveDisk | ReinstallInstance | DrainNode):
             return replace(completed, by=principal.name, reason=options.reason), (), ""
         if isinstance(completed, AddToken | InviteNode):
             drawn = self._inside.draw(32)
