@@ -15,7 +15,7 @@ from covey.model.cluster import Defaults
 from covey.model.filter import Rule
 from covey.model.request import Request
 from covey.model.requests.clone import CloneInstance
-from covey.model.requests.cluster import InitCluster, ModifyCluster
+from covey.model.requests.cluster import InitCluster, ModifyCluster, ReconcileCluster
 from covey.model.requests.disk import AddDisk, FlattenDisk, GrowDisk, ImportDisk, RemoveDisk, RestoreDisk
 from covey.model.requests.drain import DrainNode, EvacuateNode, UndrainNode
 from covey.model.requests.firewall import AddFirewall, ModifyFirewall, RemoveFirewall
@@ -111,6 +111,12 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
     "cluster.init": st.builds(InitCluster, name=st.just("flock"), node_name=st.sampled_from(["", "n9"])),
     "cluster.modify": st.builds(
         ModifyCluster, notes=st.sampled_from([None, "", "x"]), defaults=st.none() | st.just(Defaults(cpus=2))
+    ),
+    "cluster.reconcile": st.builds(
+        ReconcileCluster,
+        without=st.sampled_from([(), ("n1",), ("n9",)]),
+        because=st.just("it burned"),
+        answered=st.sampled_from([(), (an_id("node/n1"),)]),
     ),
     "disk.add": st.builds(AddDisk, instance=INSTANCES, size=SIZES, pool=POOLS, format=FORMATS),
     "disk.flatten": st.builds(FlattenDisk, instance=INSTANCES, disk=st.integers(0, 2)),
