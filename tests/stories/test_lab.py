@@ -11,7 +11,7 @@ import pytest
 
 from tests.kit.a_lab import NAME, UP_LIMIT_S, ALab, a_lab, links_here
 from tests.kit.bootsector import ticking, write_image
-from tests.kit.covey_up import COVEY, FAILED
+from tests.kit.covey_up import COVEY, DONE, FAILED
 from tests.kit.eventually import eventually
 
 pytestmark = pytest.mark.timeout(600)
@@ -141,8 +141,9 @@ async def power_goes_and_comes_back(lab: ALab) -> None:
     assert not await lab.hears("n2", "n1.replication"), "who pulled that cable has not put it in"
 
     async def is_back() -> bool:
-        told = json.loads(await lab.on("n1", "covey instance list --json"))
-        return [instance["state"] for instance in told] == ["running"]
+        """Once n1's controller is back among those that share the records, its door is open again."""
+        answer = await lab.ask("shell n1 -- covey instance list --json")
+        return answer.status == DONE and [instance["state"] for instance in json.loads(answer.out)] == ["running"]
 
-    await eventually(is_back, within=60.0)
+    await eventually(is_back, within=120.0)
     await guest_ticks(lab)
