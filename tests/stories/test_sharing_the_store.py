@@ -119,7 +119,12 @@ async def test_records_go_where_the_machines_are(site: Site, capsys: pytest.Capt
     third = await site.join()
     await eventually(lambda: has_members(third, 3), within=WITHIN_S)
     await third.do("cluster modify --notes from-the-third")
-    assert "records    on n1, n2, n3" in await second.do("status")
+
+    async def is_told() -> bool:
+        """A follower looks every few seconds who has the records."""
+        return "records    on n1, n2, n3" in (await second.ask("status")).out
+
+    await eventually(is_told, within=WITHIN_S)
     assert await first.findings() == []
 
 
